@@ -1,0 +1,64 @@
+# The commands of this project; each sets up what it needs. Start here: make benchmark, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PARAMETERS ?= smoke
+SOURCES := emdenoise tests benchmarks docs
+
+.DEFAULT_GOAL := help
+.PHONY: help setup benchmark test test-slow test-container check format docs bench image lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(VENV)/.installed  ## make the virtual environment .venv with pinned packages
+
+$(VENV)/.installed: build/requirements.dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$$($(PYTHON) --version) found; Python 3.11 or later is needed: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+benchmark: setup  ## simulate, preprocess, train, test; ends with a table and a report (PARAMETERS=smoke)
+	run/bare.sh download,preprocess,train,test workspace parameters/$(PARAMETERS).parameters.yaml
+
+test: setup  ## the fast tests
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
+	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
+
+.venv-mlcube/.installed: build/requirements.mlcube.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'pip<24.1'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+check: setup  ## format, lint, types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+format: setup  ## put the code into its form
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+docs: setup  ## make the generated pages anew
+	$(BIN)/python docs/generate.py
+
+bench: setup  ## measure speeds side by side; results in benchmarks/results
+	$(BIN)/python benchmarks/run.py
+
+image:  ## build the CPU image
+	docker build --network=host --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') -t emdenoise:cpu .
+
+lock:  ## resolve the pinned packages anew
+	build/lock.sh
+
+clean:  ## remove virtual environments and caches; the workspace stays
+	rm -rf $(VENV) .venv-mlcube .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,118 @@
+"""Make the pages and files that are derived from the code: parameters, models, the schema of the records.
+
+``make docs`` writes them; a test fails while they are not fresh.
+"""
+
+import json
+import sys
+import types
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from emdenoise.config.architectures import DnCNNSettings, Settings, UNetSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.results.manifest import TaskRecord
+
+ROOT = Path(__file__).parents[1]
+NOTICE = "<!-- Made by `make docs` from the code; do not edit. -->\n"
+
+
+def describe_type(field: FieldInfo) -> str:
+    """Say which values a setting takes, with its bounds."""
+    text = describe_annotation(field.annotation)
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of", "min_length": "at least"}
+    bounds = [
+        f"{sign} {getattr(constraint, name):g}"
+        for constraint in field.metadata
+        for name, sign in signs.items()
+        if getattr(constraint, name, None) is not None
+    ]
+    return ", ".join([text, *bounds])
+
+
+def describe_annotation(annotation: object) -> str:
+    """Say a type in words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return describe_annotation(arguments[0])
+    if origin is typing.Literal:
+        return " \\| ".join(f"`{value}`" for value in arguments)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(describe_annotation(argument) for argument in arguments)
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"list of {describe_annotation(arguments[0])}"
+        return "[low, high]"
+    names = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(typing.cast("type", annotation), str(annotation))
+
+
+def make_section(heading: str, settings: type[BaseModel]) -> str:
+    """Make the table of one section."""
+    lines = [f"## {heading}", "", (settings.__doc__ or "").strip(), "", "| setting | values | default | meaning |"]
+    lines.append("| --- | --- | --- | --- |")
+    for name, field in settings.model_fields.items():
+        if isinstance(field.default, Settings):
+            continue
+        default = "required" if field.is_required() else json.dumps(field.default, ensure_ascii=False)
+        lines.append(f"| `{name}` | {describe_type(field)} | `{default}` | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def make_parameters_page() -> str:
+    """Make ``docs/parameters.md``."""
+    sections = [make_section("The run", RunConfig)]
+    for name, field in RunConfig.model_fields.items():
+        if name != "model" and isinstance(field.default, Settings):
+            sections.append(make_section(f"`{name}`", type(field.default)))
+    sections.append("The section `model` depends on the network: see [models.md](models.md).\n")
+    head = (
+        "# Parameters\n\nOne YAML file is one run. Unknown names are errors; what a file leaves out has its default.\n"
+    )
+    return "\n".join([NOTICE, head, *sections])
+
+
+def make_models_page() -> str:
+    """Make ``docs/models.md``."""
+    from emdenoise.models import build_model
+
+    head = (
+        "# Models\n\nThe section `model` of a parameters file, by `name`. Parameters are counted with the defaults.\n"
+    )
+    sections = []
+    for settings in (UNetSettings(), DnCNNSettings(name="dncnn")):
+        count = build_model(settings, output_channels=1).count_params()
+        sections.append(make_section(f"`{settings.name}`: {count:,} parameters", type(settings)))
+    return "\n".join([NOTICE, head, *sections])
+
+
+def make_schema() -> str:
+    """Make the JSON schema of the records."""
+    return json.dumps(TaskRecord.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+GENERATED = {
+    "docs/parameters.md": make_parameters_page,
+    "docs/models.md": make_models_page,
+    "emdenoise/results/schema.json": make_schema,
+}
+
+
+def main() -> None:
+    """Write every generated file; with ``--check`` only compare."""
+    stale = [
+        path for path, make in GENERATED.items() if not (ROOT / path).exists() or (ROOT / path).read_text() != make()
+    ]
+    if "--check" in sys.argv:
+        if stale:
+            sys.exit(f"not fresh: {', '.join(stale)}; run make docs")
+        return
+    for path in stale:
+        (ROOT / path).write_text(GENERATED[path]())
+
+
+if __name__ == "__main__":
+    main()

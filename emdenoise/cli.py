@@ -1,0 +1,226 @@
+"""The command line: one command per entry of `TASKS`, exit codes, and everything that is printed.
+
+What libraries print goes to the log of the task; a person sees our lines, a progress bar and, after an error, one
+line that says what to do.
+"""
+
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from emdenoise import __version__
+from emdenoise.errors import EMDenoiseError, StorageError
+from emdenoise.tasks import TASKS, Outcome
+
+WORKSPACE = Path("workspace")
+DEFAULTS = {
+    "parameters_file": WORKSPACE / "parameters" / "default.parameters.yaml",
+    "raw_data_dir": WORKSPACE / "raw_data",
+    "data_dir": WORKSPACE / "data",
+    "model_dir": WORKSPACE / "model",
+    "output_dir": WORKSPACE / "output",
+    "log_dir": WORKSPACE / "logs",
+}
+MEANINGS = {
+    "parameters_file": "Settings of the run (YAML).",
+    "raw_data_dir": "Images as their source gives them.",
+    "data_dir": "Images in the form that training and test read.",
+    "model_dir": "Weights of the trained network.",
+    "output_dir": "Scores, report and records.",
+    "log_dir": "Logs of the tasks.",
+}
+EXIT_INTERRUPTED = 130
+SECONDS_BETWEEN_LINES = 10.0
+MIN_TABLE_WIDTH = 80
+
+
+class ConsoleProgress:
+    """Shows lines and a progress bar on a terminal; in a file or a container's log, a line every few seconds.
+
+    Parameters
+    ----------
+    stream : text file
+        Where a person looks.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._bars = Bars(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._rows: dict[str, Any] = {}
+        self._last_line: dict[str, float] = {}
+        self._log = logging.getLogger("emdenoise")
+
+    def __enter__(self) -> "ConsoleProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._bars.stop()
+
+    def say(self, message: str) -> None:
+        """Show one line, and keep it in the log."""
+        self._log.info(message)
+        self._console.print(message, markup=False)
+
+    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Move the bar of a phase; a total of 0 is unknown."""
+        if not self._console.is_terminal:
+            self._print_now_and_then(phase, done, total, note)
+            return
+        if phase not in self._rows:
+            self._rows[phase] = self._bars.add_task(phase, total=total or None, note=note)
+        self._bars.update(self._rows[phase], completed=done, note=note)
+
+    def show_table(self, rows: list[list[str]]) -> None:
+        """Show a table whose first row is the heading."""
+        from rich.box import SIMPLE_HEAD
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD)
+        for number, heading in enumerate(rows[0]):
+            table.add_column(escape(heading), justify="left" if number == 0 else "right", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*map(escape, row), style="bold" if row[0] == "network" else None)
+        self._bars.stop()
+        self._console.print(table, width=max(self._console.width, MIN_TABLE_WIDTH), crop=False)
+
+    def _print_now_and_then(self, phase: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if done != total and now - self._last_line.setdefault(phase, now) < SECONDS_BETWEEN_LINES:
+            return
+        self._last_line[phase] = now
+        of_total = f" of {total}" if total else ""
+        self._console.print(f"{phase}: {done}{of_total} {note}".rstrip(), markup=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="emdenoise")
+def main() -> None:
+    """Denoise and segment electron micrographs, as a benchmark: download, preprocess, train, test."""
+
+
+def _add_command(name: str, task: Callable[..., Outcome]) -> None:
+    """Make the command of a task; its options are the parameters of the function, and ``--log_dir``."""
+
+    def run(log_dir: Path, **paths: Path) -> None:
+        sys.exit(run_task(name, task, log_dir, paths))
+
+    for option in [*list_paths(task), "log_dir"]:
+        names = (f"--{option}", f"--{option.replace('_', '-')}", option)
+        run = click.option(
+            *names, type=click.Path(path_type=Path), default=DEFAULTS[option], show_default=True, help=MEANINGS[option]
+        )(run)
+    main.command(name, help=inspect.getdoc(task))(run)
+
+
+def list_paths(task: Callable[..., Outcome]) -> list[str]:
+    """List the paths that a task takes, in the order of its parameters."""
+    return [name for name in inspect.signature(task).parameters if name != "progress"]
+
+
+def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict[str, Path]) -> int:
+    """Run a task with its log; returns the exit code.
+
+    Parameters
+    ----------
+    name : str
+        Entry of `TASKS`.
+    task : callable
+    log_dir : Path
+        Gets ``NAME.log``.
+    paths : dict of str to Path
+        Arguments of the task.
+
+    Returns
+    -------
+    int
+        0, the `exit_code` of the error, or 130 after an interruption.
+    """
+    log_path = log_dir / f"{name}.log"
+    log = logging.getLogger("emdenoise")
+    try:
+        with _capture_output(log_path) as stream, ConsoleProgress(stream) as progress:
+            log.info("emdenoise %s %s", __version__, " ".join(sys.argv[1:]))
+            outcome = task(**paths, progress=progress)
+            progress.say(outcome.message)
+            if outcome.table:
+                progress.show_table(outcome.table)
+    except EMDenoiseError as error:
+        log.exception("%s failed", name)
+        click.echo(f"emdenoise {name}: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.exception("%s was interrupted", name)
+        click.echo(f"emdenoise {name}: interrupted; run the task again and it goes on.", err=True)
+        return EXIT_INTERRUPTED
+    except MemoryError:
+        log.exception("%s failed", name)
+        click.echo(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.", err=True)
+        return StorageError.exit_code
+    except Exception:
+        log.exception("%s failed", name)
+        click.echo(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.", err=True)
+        raise
+    return 0
+
+
+@contextmanager
+def _capture_output(log_path: Path) -> Iterator[IO[str]]:
+    """Send what libraries write to both output streams to the log; gives a stream to the person instead.
+
+    File descriptors are moved, because the libraries that matter write from C++.
+    """
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log_file = log_path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"{log_path} cannot be written: {error.strerror}; give a --log_dir that you may write."
+        ) from error
+    handler = logging.StreamHandler(log_file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(descriptor) for descriptor in (1, 2)]
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(log_file.fileno(), descriptor)
+        yield stream
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+        stream.close()
+        log_file.flush()
+
+
+for _name, _task in TASKS.items():
+    _add_command(_name, _task)

@@ -1,0 +1,142 @@
+"""From a parameters file to a `RunConfig`, or to one message that lists every problem of the file."""
+
+import hashlib
+import json
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, to_json
+
+from emdenoise.config.architectures import DnCNNSettings, UNetSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.errors import MissingInputError, SettingsError
+
+ARCHITECTURES: dict[str, type[BaseModel]] = {"unet": UNetSettings, "dncnn": DnCNNSettings}
+
+
+class _ParametersLoader(yaml.SafeLoader):
+    """YAML 1.2 as people write it: ``1e-7`` is a number, ``no`` and dates are text, a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is not a name", node.start_mark)
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_ParametersLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|false)$", "tf"),
+    ("null", r"^(?:~|null|)$", ["~", "n", ""]),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$", "-+0123456789."),
+):
+    _ParametersLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read and check a parameters file.
+
+    Parameters
+    ----------
+    path : Path
+        YAML file with any of the sections of `RunConfig`; what it leaves out has its default.
+
+    Returns
+    -------
+    RunConfig
+        Frozen settings.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    SettingsError
+        If the file is not YAML or holds unknown names or values out of bounds; all problems in one line.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path.name}: no such parameters file; give one of workspace/parameters/*.yaml.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.load(text, _ParametersLoader)  # noqa: S506, it is a safe loader
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path.name}: not a YAML file: {_shorten(error)}; correct the file.") from error
+    except OSError as error:
+        raise SettingsError(f"{path.name}: cannot be read: {error.strerror}; check its permissions.") from error
+    if not isinstance(values, dict):
+        raise SettingsError(
+            f"{path.name}: holds {type(values).__name__}, not sections; "
+            f"expected names such as {', '.join(list(RunConfig.model_fields)[:4])}."
+        )
+    try:
+        # As JSON, because lists are then tuples and nothing else is converted.
+        return RunConfig.model_validate_json(to_json(values, inf_nan_mode="strings"))
+    except ValidationError as error:
+        problems = "; ".join(_explain(detail) for detail in error.errors())
+        raise SettingsError(f"{path.name}: {problems}.") from error
+
+
+def hash_settings(settings: BaseModel) -> str:
+    """Compute the SHA-256 of settings in canonical JSON: equal settings, equal hash, whatever the file looked like."""
+    canonical = json.dumps(settings.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """Say what was received, what was expected."""
+    location = [part for part in detail["loc"] if part not in ARCHITECTURES]
+    name, received, context = ".".join(map(str, location)) or "settings", detail["input"], detail.get("ctx", {})
+    shown = json.dumps(received, default=str)
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return f"{name} is not a setting{_suggest(detail['loc'])}"
+    if kind == "value_error":
+        message = str(context["error"])
+        return message if len(location) == 0 else f"{name} {message}"
+    if kind.startswith("union_tag"):
+        return f"{name}.name must be one of {', '.join(ARCHITECTURES)}"
+    expected = {
+        "greater_than": "greater than {gt}",
+        "greater_than_equal": "at least {ge}",
+        "less_than": "less than {lt}",
+        "less_than_equal": "at most {le}",
+        "multiple_of": "a multiple of {multiple_of}",
+        "literal_error": "{expected}",
+        "int_type": "a whole number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "bool_type": "true or false",
+        "string_type": "text",
+        "tuple_type": "a list",
+        "too_short": "a list of at least {min_length}",
+        "too_long": "a list of at most {max_length}",
+        "missing": "given",
+        "model_type": "a section with names of its own",
+        "model_attributes_type": "a section with names of its own",
+    }.get(kind, detail["msg"].removeprefix("Input should be ").replace("{", "{{").replace("}", "}}"))
+    return f"{name} is {shown}; it must be {expected.format(**context)}"
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    """Name the nearest known setting of the section, or list the known ones."""
+    section: type[BaseModel] = RunConfig
+    for part in location[:-1]:
+        if part in ARCHITECTURES:
+            section = ARCHITECTURES[str(part)]
+        elif part in section.model_fields and part != "model":
+            annotation = section.model_fields[str(part)].annotation
+            section = cast("type[BaseModel]", annotation)
+    known = list(section.model_fields)
+    nearest = get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else f"; known here: {', '.join(known)}"

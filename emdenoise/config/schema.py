@@ -1,0 +1,201 @@
+"""Every setting of a run: type, default, bound, unit and one line of meaning together.
+
+One YAML file holds one `RunConfig`. Names carry their unit; conversions to the internal units happen where
+the physics is written (`data/microscope.py`). A setting that no code reads fails a test.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from emdenoise.config.architectures import ModelSettings, Settings, UNetSettings
+
+
+def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"must be [low, high] with low ≤ high, not [{bounds[0]:g}, {bounds[1]:g}]")
+    return bounds
+
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Range = Annotated[tuple[float, float], AfterValidator(_check_order)]
+NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_check_order)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_check_order)]
+
+
+class DataSettings(Settings):
+    """Where the images come from and how they are split."""
+
+    source: Literal["graphene", "em_graphene_sim", "emps", "folder"] = "graphene"
+    """Source of the images, an entry of `data/catalog.py`."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of the simulated images and of the splits."""
+    mirror: str | None = None
+    """Folder or URL to take the files from instead of the source's own address; relative to the raw data folder."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of the specimens for validation, where the source does not say."""
+    test_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of the specimens for the test, where the source does not say."""
+    tile_size_px: int = Field(256, ge=32, le=4096, multiple_of=8)
+    """Side of the square tiles that images of other sizes are cut into [px]."""
+    added_noise_electrons_per_pixel: float | None = Field(None, gt=0)
+    """Mean counts at full intensity of Poisson noise that turns unpaired images into noisy/clean pairs [e⁻/px]."""
+
+
+class SimulationSettings(Settings):
+    """The specimen, microscope and detector of simulated graphene; ranges are drawn per specimen or image."""
+
+    num_train: int = Field(600, ge=1)
+    """Images for training."""
+    num_validation: int = Field(100, ge=1)
+    """Images for validation."""
+    num_test: int = Field(100, ge=1)
+    """Images for the test."""
+    images_per_specimen: int = Field(2, ge=1, le=64)
+    """Images taken of one specimen, each with a focus, dose and noise of its own."""
+    image_size_px: int = Field(256, ge=32, le=4096, multiple_of=8)
+    """Side of the square image [px]."""
+    margin_px: int = Field(16, ge=0, le=512)
+    """Border that is simulated and cut off, so that the periodic boundary is out of the picture [px]."""
+    pixel_size_angstrom: PositiveRange = (0.14, 0.17)
+    """Pixel size in the specimen [Å], uniform per specimen."""
+    defects: tuple[Literal["pristine", "vacancies", "pores", "stone_wales", "adatoms", "grain_boundary"], ...] = Field(
+        ("pristine", "vacancies", "pores", "stone_wales", "adatoms", "grain_boundary"), min_length=1
+    )
+    """Kinds of specimen, equally likely; the position in the full list is the class of the image."""
+    ripple_height_angstrom: NonNegativeRange = (0.0, 0.8)
+    """Amplitude of the ripples of the sheet [Å], uniform per specimen."""
+    ripple_wavelength_angstrom: PositiveRange = (25.0, 60.0)
+    """Wavelength of the ripples [Å], uniform per specimen."""
+    thermal_displacement_angstrom: float = Field(0.06, ge=0, le=0.5)
+    """Root mean square displacement of each atom along each axis [Å]."""
+    voltage_kv: float = Field(80.0, ge=20, le=1000)
+    """Accelerating voltage [kV]."""
+    spherical_aberration_um: Range = (-10.0, -2.0)
+    """Spherical aberration Cs [µm], uniform per image."""
+    defocus_scherzer: Range = (0.9, 1.2)
+    """Defocus in units of sign(Cs) √(|Cs| λ), uniform per image; near 1 atoms are bright, below 0.9 they may invert."""
+    focal_spread_angstrom: NonNegativeRange = (10.0, 30.0)
+    """Standard deviation of the focus [Å], uniform per image."""
+    dose_e_per_angstrom2: PositiveRange = (400.0, 8000.0)
+    """Mean dose [e⁻/Å²], log-uniform per image."""
+    beam_width_fraction: PositiveRange = (0.8, 2.0)
+    """Standard deviation of the Gaussian beam, in image sides, uniform per image."""
+    beam_offset_fraction: float = Field(0.2, ge=0, le=1)
+    """Largest distance of the beam from the image centre along each axis, in image sides."""
+    dead_pixel_fraction: NonNegativeRange = (0.0, 0.002)
+    """Share of pixels that count nothing, uniform per image."""
+    readout_noise_electrons: NonNegativeRange = (0.5, 2.0)
+    """Standard deviation of the readout [e⁻], uniform per image."""
+    intensity_of_vacuum: float = Field(0.5, gt=0, le=1)
+    """Factor from intensity relative to vacuum to the stored intensity in [0, 1]."""
+    store_wave: bool = False
+    """Keep the complex exit wave of each record (8 bytes a pixel)."""
+
+
+class TrainingSettings(Settings):
+    """How the network learns."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the training images."""
+    batch_size: int = Field(10, ge=1)
+    """Images in each step of the optimizer."""
+    loss: Literal["mean_squared_error", "mean_absolute_error"] = "mean_squared_error"
+    """What training makes small."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam (arXiv:1412.6980), with decoupled weight decay where that is set; or SGD with momentum `beta_1`."""
+    learning_rate: float = Field(0.01, gt=0)
+    """Step size, the highest of the schedule."""
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    """Weight of the past in the mean gradient."""
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    """Weight of the past in the mean squared gradient."""
+    epsilon: float = Field(1e-7, gt=0)
+    """Constant that keeps Adam from dividing by zero."""
+    weight_decay: float | None = Field(None, gt=0)
+    """Decoupled weight decay; null for none."""
+    gradient_clip_norm: float | None = Field(None, gt=0)
+    """Largest global norm of the gradient; null for no limit."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up; cosine ends at zero."""
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises from zero."""
+    crop_size_px: int | None = Field(None, ge=16, multiple_of=8)
+    """Side of the random crop of each image; null for whole images [px]."""
+    crops_per_image: int = Field(1, ge=1)
+    """Random crops taken of each image in an epoch."""
+    flip: bool = False
+    """Flip and turn each crop at random by multiples of 90 degrees."""
+    early_stopping_epochs: int | None = Field(None, ge=1)
+    """End when the validation loss has not fallen for so many epochs, and take the best weights; null for never."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the layers; weights and scores are float32 always."""
+    deterministic: bool = True
+    """Ask the backend for the same bits in every run."""
+
+
+class EvaluationSettings(Settings):
+    """How the test is scored."""
+
+    batch_size: int = Field(16, ge=1)
+    """Images that the network denoises at a time."""
+    baselines: tuple[Literal["gaussian", "median", "tv", "nlm", "wavelet", "bm3d"], ...] = (
+        "gaussian",
+        "median",
+        "tv",
+        "nlm",
+        "wavelet",
+    )
+    """Classical methods to compare with; bm3d needs the extra of that name."""
+    num_tuning_images: int = Field(8, ge=1)
+    """Validation images on which the parameters of each classical method are chosen."""
+    num_resamples: int = Field(2000, ge=100)
+    """Bootstrap resamples of the images for each interval."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence of the intervals."""
+    atom_tolerance_angstrom: float = Field(0.5, gt=0)
+    """Largest distance between a detected and a true atom that counts as found [Å]."""
+    num_latency_images: int = Field(50, ge=10)
+    """Single images that are timed after warm-up for the latency."""
+    num_pictures: int = Field(4, ge=1, le=32)
+    """Test images that the report shows."""
+
+
+class RunConfig(Settings):
+    """All settings of one run."""
+
+    workload: Literal["denoise"] = "denoise"
+    """What is learned, an entry of `workloads.WORKLOADS`."""
+    division: Literal["closed", "open"] = "closed"
+    """closed: model, loss, optimizer family and data are fixed; open: all but test data and scoring is free."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of the starting weights, the order and the crops of the images."""
+    data: DataSettings = DataSettings()
+    simulation: SimulationSettings = SimulationSettings()
+    model: ModelSettings = UNetSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        """Check what one field alone cannot say."""
+        crop, image = self.training.crop_size_px, self.image_size_px
+        if crop is not None and crop > image:
+            raise ValueError(f"training.crop_size_px is {crop}; it must be at most the image size, {image}")
+        if isinstance(self.model, UNetSettings):
+            factor = 2 ** len(self.model.filters)
+            for name, size in (("the image size", image), ("training.crop_size_px", crop)):
+                if size is not None and size % factor:
+                    raise ValueError(
+                        f"{name} is {size}; with {len(self.model.filters)} levels of model.filters "
+                        f"it must be a multiple of {factor}"
+                    )
+        if self.data.validation_fraction + self.data.test_fraction >= 1:
+            raise ValueError("data.validation_fraction and data.test_fraction leave no images for training")
+        return self
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of the images that the run works on."""
+        return self.simulation.image_size_px if self.data.source == "graphene" else self.data.tile_size_px

@@ -1,0 +1,79 @@
+"""From any source to the canonical files: one per split, plus the Croissant description."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from emdenoise.config.schema import RunConfig
+from emdenoise.data.catalog import SOURCES
+from emdenoise.data.croissant import write_croissant
+from emdenoise.data.records import SPLITS, Record, Split
+from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.errors import DataError
+from emdenoise.progress import Progress
+
+
+def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress: Progress) -> dict[str, str]:
+    """Write ``train.h5``, ``validation.h5``, ``test.h5`` and ``croissant.json``.
+
+    Parameters
+    ----------
+    config : RunConfig
+    raw_dir : Path
+        What the download task made.
+    data_dir : Path
+    progress : Progress
+
+    Returns
+    -------
+    dict of str to str
+        Content hash of each file, by its name.
+
+    Raises
+    ------
+    MissingInputError
+        If the source was not downloaded.
+    DataError
+        If an image is damaged or a specimen is in two splits.
+    StorageError
+        If the folder cannot be written.
+    """
+    source = SOURCES[config.data.source]
+    attributes: dict[str, str | float] = {
+        "source": config.data.source,
+        "licence": source.licence,
+        "intensity_scale": source.intensity_scale(config),
+        "mask_labels": ", ".join(f"{value} {name}" for name, value in source.mask_labels.items()),
+    }
+    split_of_specimen: dict[str, Split] = {}
+    records_of_split = source.read(config, raw_dir)
+    for split in SPLITS:
+        num_images = write_records(
+            data_dir / f"{split}.h5",
+            _watch_specimens(records_of_split[split], split, split_of_specimen),
+            attributes=attributes,
+            on_record=partial(_show, progress, split),
+        )
+        progress.say(f"{split}: {num_images} images")
+    write_croissant(data_dir, config.data.source, source)
+    hashes = {}
+    for split in SPLITS:
+        with RecordFile(data_dir / f"{split}.h5") as records:
+            hashes[f"{split}.h5"] = records.hash_content()
+    return hashes
+
+
+def _show(progress: Progress, split: Split, num_done: int) -> None:
+    progress.step(f"preprocess {split}", num_done, 0)
+
+
+def _watch_specimens(records: Iterable[Record], split: Split, split_of_specimen: dict[str, Split]) -> Iterator[Record]:
+    """Pass records on; refuse a specimen that another split has."""
+    for record in records:
+        other = split_of_specimen.setdefault(record.specimen, split)
+        if other != split:
+            raise DataError(
+                f"{record.name}: its specimen {record.specimen!r} is in {other} and in {split}; "
+                "a specimen must be in one split only."
+            )
+        yield record

@@ -1,0 +1,314 @@
+"""Records in HDF5: the canonical file that train and test read, and its content hash.
+
+Layout of a file: one data set per field with the image index first, chunked by image; ragged atoms as one list with
+offsets; ``attributes/NAME`` holds one number per image. Files appear whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.arrays import describe
+from emdenoise.data.records import Record
+from emdenoise.errors import DataError, MissingInputError, StorageError
+
+SCHEMA_VERSION = 1
+IMAGE_FIELDS = {"noisy": np.float32, "clean": np.float32, "mask": np.uint8, "wave": np.complex64}
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; after the block the file is moved into place, after an error it is removed.
+
+    Parameters
+    ----------
+    path : Path
+        Where the whole file shall appear; its folder is made if it is absent.
+
+    Yields
+    ------
+    Path
+        Name to write to, in the same folder.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written or the disk is full.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        with explain_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the system while `path` is written into a `StorageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}; "
+            "free space or give a folder that you may write, and run the task again."
+        ) from error
+
+
+def _explain_os_error(error: OSError) -> str:
+    # HDF5 hides the system's error number in its text.
+    return (
+        error.strerror or next((line for line in str(error).split(",") if "error message" in line), str(error)).strip()
+    )
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON with sorted names, whole or not at all."""
+    with write_atomically(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_records(
+    path: Path,
+    records: Iterable[Record],
+    *,
+    attributes: dict[str, str | float],
+    on_record: Callable[[int], None] = lambda num_done: None,
+) -> int:
+    """Write records to one HDF5 file.
+
+    Parameters
+    ----------
+    path : Path
+    records : iterable of Record
+        At least one; all with the same fields and the same image shape.
+    attributes : dict
+        Attributes of the whole file.
+    on_record : callable
+        Called with the number of records written so far.
+
+    Returns
+    -------
+    int
+        Number of records.
+
+    Raises
+    ------
+    DataError
+        If there is no record, or one has other fields or another shape than the first.
+    StorageError
+        If the file cannot be written.
+    """
+    with write_atomically(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs.update({"schema_version": SCHEMA_VERSION, **attributes})
+        atoms, specimens, names, classes = [], [], [], []
+        columns: dict[str, list[float]] = {}
+        for index, record in enumerate(records):
+            fields = {name: value for name in IMAGE_FIELDS if (value := getattr(record, name)) is not None}
+            if index == 0:
+                _create_image_fields(file, fields)
+                columns = {name: [] for name in record.attributes}
+            _check_like_first(file, fields, record, set(columns))
+            for name, image in fields.items():
+                file[name].resize(index + 1, axis=0)
+                file[name][index] = image
+            for name, value in record.attributes.items():
+                columns[name].append(value)
+            atoms.append(record.atoms)
+            specimens.append(record.specimen)
+            names.append(record.name)
+            classes.append(record.class_id)
+            on_record(index + 1)
+        if not names:
+            raise DataError(f"{path.name}: the source has no images for it; expected at least one.")
+        file["specimen"] = np.array(specimens, dtype=h5py.string_dtype())
+        file["name"] = np.array(names, dtype=h5py.string_dtype())
+        file["class_id"] = np.array(classes, np.int32)
+        known_atoms = [positions for positions in atoms if positions is not None]
+        if len(known_atoms) == len(names):
+            file["atoms"] = np.concatenate(known_atoms)
+            file["atom_offsets"] = np.cumsum([0, *map(len, known_atoms)], dtype=np.int64)
+        for name, values in columns.items():
+            file[f"attributes/{name}"] = np.array(values, np.float64)
+    return len(names)
+
+
+def _create_image_fields(file: h5py.File, fields: dict[str, npt.NDArray[np.generic]]) -> None:
+    for name, image in fields.items():
+        file.create_dataset(
+            name, (0, *image.shape), IMAGE_FIELDS[name], maxshape=(None, *image.shape), chunks=(1, *image.shape)
+        )
+
+
+def _check_like_first(
+    file: h5py.File, fields: dict[str, npt.NDArray[np.generic]], record: Record, columns: set[str]
+) -> None:
+    expected = {name for name in IMAGE_FIELDS if name in file}
+    if set(fields) != expected or set(record.attributes) != columns:
+        raise DataError(
+            f"{record.name}: has {', '.join(sorted(fields))}, the images before it {', '.join(sorted(expected))}; "
+            "all images of a source must have the same fields."
+        )
+    for name, image in fields.items():
+        if image.shape != file[name].shape[1:]:
+            raise DataError(f"{record.name}: {name} is {describe(image)}, expected shape {file[name].shape[1:]}.")
+
+
+class RecordFile:
+    """A canonical file, read image by image; memory does not grow with its size.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    DataError
+        If it is damaged or not of this layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise MissingInputError(f"{path.name} is not in the data folder; run the preprocess task first.")
+        self.name = path.name
+        try:
+            self._file = h5py.File(path, "r")
+            version = int(self._file.attrs["schema_version"])
+            num_images = len(self._file["noisy"])
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{path.name}: damaged or not a file of the preprocess task; run that task again."
+            ) from error
+        if version != SCHEMA_VERSION:
+            raise DataError(f"{path.name}: schema version {version}, expected {SCHEMA_VERSION}; run preprocess again.")
+        self.num_images = num_images
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __contains__(self, field: str) -> bool:
+        return field in self._file
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of every image [px]."""
+        shape: tuple[int, int] = self._file["noisy"].shape[1:]
+        return shape
+
+    def read(self, field: str, indices: npt.ArrayLike | slice = slice(None)) -> npt.NDArray[Any]:
+        """Read one field of some images.
+
+        Parameters
+        ----------
+        field : str
+            ``noisy``, ``clean``, ``mask``, ``wave`` or ``class_id``.
+        indices : array_like of int, or slice
+            Which images, in any order.
+
+        Returns
+        -------
+        ndarray, shape (num_images, height, width), or (num_images,) for ``class_id``
+
+        Raises
+        ------
+        DataError
+            If the file lacks the field or cannot be read.
+        """
+        if field not in self._file:
+            raise DataError(
+                f"{self.name}: has no {field} images; choose a source that has them "
+                "(or data.added_noise_electrons_per_pixel) and run preprocess again."
+            )
+        dataset = self._file[field]
+        try:
+            if isinstance(indices, slice):
+                values: npt.NDArray[Any] = dataset[indices]
+                return values
+            images = np.empty((len(np.asarray(indices)), *dataset.shape[1:]), dataset.dtype)
+            for position, index in enumerate(np.asarray(indices)):
+                dataset.read_direct(images, np.s_[int(index)], np.s_[position])
+        except OSError as error:
+            raise DataError(f"{self.name}: {field} is damaged; run the preprocess task again.") from error
+        return images
+
+    def read_atoms(self, index: int) -> npt.NDArray[np.float32]:
+        """Read the atom positions of one image, float32 (num_atoms, 2), row and column [px]."""
+        first, last = self._file["atom_offsets"][index : index + 2]
+        atoms: npt.NDArray[np.float32] = self._file["atoms"][first:last]
+        return atoms
+
+    def read_attribute(self, name: str) -> npt.NDArray[np.float64]:
+        """Read one condition of all images, float64 (num_images,); NaN where the source does not know it."""
+        if f"attributes/{name}" not in self._file:
+            return np.full(self.num_images, np.nan)
+        values: npt.NDArray[np.float64] = self._file[f"attributes/{name}"][()]
+        return values
+
+    def read_text(self, field: str) -> list[str]:
+        """Read ``specimen`` or ``name`` of all images."""
+        return [value.decode() for value in self._file[field][()]]
+
+    def read_records(self) -> Iterator[Record]:
+        """Read all records in order."""
+        specimens, names, classes = self.read_text("specimen"), self.read_text("name"), self._file["class_id"][()]
+        attributes = {name: self.read_attribute(name) for name in self._file.get("attributes", ())}
+        fields = [name for name in IMAGE_FIELDS if name in self._file]
+        for index in range(self.num_images):
+            images = {name: self._file[name][index] for name in fields}
+            yield Record(
+                **images,
+                specimen=specimens[index],
+                name=names[index],
+                class_id=int(classes[index]),
+                atoms=self.read_atoms(index) if "atoms" in self._file else None,
+                attributes={name: float(values[index]) for name, values in attributes.items()},
+            )
+
+    @property
+    def attributes(self) -> dict[str, str | float]:
+        """Attributes of the whole file."""
+        return {name: value if isinstance(value, str) else float(value) for name, value in self._file.attrs.items()}
+
+    def hash_content(self) -> str:
+        """Compute the SHA-256 over all data sets: equal content, equal hash, whatever HDF5 wrote around it."""
+        digest = hashlib.sha256()
+        names: list[str] = []
+        self._file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        for name in sorted(names):
+            dataset = self._file[name]
+            digest.update(
+                f"{name} {dataset.dtype.str if dataset.dtype.kind != 'O' else 'text'} {dataset.shape}".encode()
+            )
+            for start in range(0, len(dataset), 64):
+                block = dataset[start : start + 64]
+                digest.update(b"\0".join(block.tolist()) if block.dtype.kind == "O" else block.tobytes())
+        return digest.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,53 @@
+"""Errors that the person who runs a task can cause and mend.
+
+Each becomes one line on stderr and an exit code of its own; the traceback goes to the log.
+A wrong call inside the code is a `ValueError` or `TypeError`, never one of these.
+"""
+
+
+class EMDenoiseError(Exception):
+    """Base of all errors with a remedy; the message says received, expected, what to do."""
+
+    exit_code = 1
+
+
+class SettingsError(EMDenoiseError):
+    """The parameters file cannot be read, or asks for something that is not allowed."""
+
+    exit_code = 3
+
+
+class MissingInputError(EMDenoiseError):
+    """The output of an earlier task is not there."""
+
+    exit_code = 4
+
+
+class DataError(EMDenoiseError):
+    """A data file is damaged, of another layout, or not what was recorded."""
+
+    exit_code = 5
+
+
+class DownloadError(EMDenoiseError):
+    """A source cannot be reached, or what arrived is not what it announced."""
+
+    exit_code = 6
+
+
+class StorageError(EMDenoiseError):
+    """The workspace cannot be written: no space, no permission, or in use by another run."""
+
+    exit_code = 7
+
+
+class ModelError(EMDenoiseError):
+    """A trained model is damaged, of another architecture, or not trained for this data."""
+
+    exit_code = 8
+
+
+class PackageError(EMDenoiseError):
+    """An optional package is not installed."""
+
+    exit_code = 9

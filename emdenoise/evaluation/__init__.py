@@ -1,0 +1,1 @@
+"""How results are judged: metrics, atoms, classical methods and their tuning, statistics, speed."""

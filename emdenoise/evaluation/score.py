@@ -1,0 +1,118 @@
+"""Scores of a denoiser on a file of images: the same lines for a network, a classical method and no method at all."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.arrays import FloatImage, check_pair, describe
+from emdenoise.data.storage import RecordFile
+from emdenoise.evaluation.atoms import score_atoms
+from emdenoise.evaluation.metrics import mse, psnr, ssim
+from emdenoise.evaluation.throughput import Denoiser
+
+DATA_RANGE = 1.0
+"""Intensities are in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What one method reached on each image.
+
+    Attributes
+    ----------
+    metrics : dict of str to ndarray of float64, shape (num_images,)
+        By name with unit: ``mse``, ``psnr_db``, ``ssim`` and, where atoms are known, ``atom_f1`` and
+        ``atom_error_angstrom``.
+    images_per_second : float
+        Speed of the method alone, without reading and scoring, after a warm-up batch.
+    """
+
+    metrics: dict[str, npt.NDArray[np.float64]]
+    images_per_second: float
+
+
+def score_denoiser(
+    denoise: Denoiser,
+    records: RecordFile,
+    *,
+    batch_size: int,
+    atom_tolerance_angstrom: float,
+    on_batch: Callable[[int], None] = lambda num_done: None,
+) -> ImageScores:
+    """Denoise every image of a file and score each against its truth.
+
+    Parameters
+    ----------
+    denoise : callable
+        Images float32 (num_images, height, width) → the same.
+    records : RecordFile
+        With ``noisy`` and ``clean``.
+    batch_size : int
+        Images at a time.
+    atom_tolerance_angstrom : float
+        See `score_atoms`.
+    on_batch : callable
+        Called with the number of images that are done.
+
+    Returns
+    -------
+    ImageScores
+
+    Raises
+    ------
+    ValueError
+        If an image is its own truth, or the denoiser returns another shape or values that are not finite.
+    """
+    denoise(records.read("noisy", slice(0, batch_size)))  # warm-up: compilation, caches
+    collected: dict[str, list[npt.NDArray[np.float64]]] = {}
+    seconds = 0.0
+    for first in range(0, len(records), batch_size):
+        window = slice(first, min(first + batch_size, len(records)))
+        noisy, clean = records.read("noisy", window), records.read("clean", window)
+        check_pair(noisy, clean)
+        started = time.perf_counter()
+        denoised = denoise(noisy)
+        seconds += time.perf_counter() - started
+        if denoised.shape != clean.shape or not np.isfinite(denoised).all():
+            raise ValueError(f"the denoiser returned {describe(denoised)}, or values that are not finite")
+        scores = score_images(denoised, clean) | _score_atoms(denoised, records, window, atom_tolerance_angstrom)
+        for name, values in scores.items():
+            collected.setdefault(name, []).append(values)
+        on_batch(window.stop)
+    return ImageScores(
+        metrics={name: np.concatenate(values) for name, values in collected.items()},
+        images_per_second=len(records) / seconds if seconds > 0 else np.inf,
+    )
+
+
+def score_images(denoised: FloatImage, clean: FloatImage) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the metrics of images against their truth, each of shape (num_images,)."""
+    return {
+        "mse": mse(denoised, clean),
+        "psnr_db": psnr(denoised, clean, data_range=DATA_RANGE),
+        "ssim": ssim(denoised, clean, data_range=DATA_RANGE),
+    }
+
+
+def _score_atoms(
+    denoised: FloatImage, records: RecordFile, window: slice, tolerance_angstrom: float
+) -> dict[str, npt.NDArray[np.float64]]:
+    if "atoms" not in records:
+        return {}
+    pixel_sizes = records.read_attribute("pixel_size_angstrom")
+    scores = [
+        score_atoms(
+            image,
+            records.read_atoms(index),
+            pixel_size_angstrom=pixel_sizes[index],
+            tolerance_angstrom=tolerance_angstrom,
+        )
+        for index, image in enumerate(denoised, start=window.start)
+    ]
+    return {
+        "atom_f1": np.array([score.f1 for score in scores]),
+        "atom_error_angstrom": np.array([score.error_angstrom for score in scores]),
+    }

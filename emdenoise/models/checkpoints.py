@@ -1,0 +1,158 @@
+"""A trained network as files: weights in HDF5, which cannot run code, and JSON that says what they are."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from emdenoise.config.architectures import ModelSettings
+from emdenoise.data.storage import explain_os_errors, write_atomically, write_json
+from emdenoise.errors import MissingInputError, ModelError
+from emdenoise.models import build_model
+from emdenoise.progress import Progress
+
+WEIGHTS_FILE = "model.weights.h5"
+DESCRIPTION_FILE = "model.json"
+PREVIOUS_FOLDER = "previous"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with its weights and what is known of them.
+
+    Attributes
+    ----------
+    model : keras.Model
+    weights_sha256 : str
+        Hash of all weights in the order of the layers.
+    description : dict
+        What the training task wrote: settings, their hash, hashes of the data.
+    """
+
+    model: keras.Model
+    weights_sha256: str
+    description: dict[str, Any]
+
+
+def hash_weights(model: keras.Model) -> str:
+    """Compute the SHA-256 of all weights, float32 in the order of the layers."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        values = np.asarray(keras.ops.convert_to_numpy(weight), dtype=np.float32)
+        digest.update(f"{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def set_aside(model_dir: Path, progress: Progress) -> None:
+    """Move the model of an earlier run to ``previous/NUMBER`` and say so; do nothing where there is none.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    description = model_dir / DESCRIPTION_FILE
+    if not description.exists():
+        return
+    earlier = [int(path.name) for path in (model_dir / PREVIOUS_FOLDER).glob("*") if path.name.isdigit()]
+    folder = model_dir / PREVIOUS_FOLDER / str(max(earlier, default=0) + 1)
+    with explain_os_errors(folder):
+        folder.mkdir(parents=True)
+        for path in (description, model_dir / WEIGHTS_FILE):
+            if path.exists():
+                path.rename(folder / path.name)
+        if (model_dir / "records").exists():
+            shutil.copytree(model_dir / "records", folder / "records")
+    progress.say(f"The model of the run before was moved to {PREVIOUS_FOLDER}/{folder.name} in the model folder.")
+
+
+def save_model(
+    model: keras.Model, model_dir: Path, settings: ModelSettings, *, output_channels: int, facts: dict[str, Any]
+) -> str:
+    """Write the weights and their description, each whole or not at all, the description last.
+
+    Parameters
+    ----------
+    model : keras.Model
+    model_dir : Path
+    settings : UNetSettings or DnCNNSettings
+        With `output_channels` all that is needed to build the network again.
+    output_channels : int
+    facts : dict
+        What else to remember; JSON values.
+
+    Returns
+    -------
+    str
+        SHA-256 of the weights.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    weights_sha256 = hash_weights(model)
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimizer's variables
+    with write_atomically(model_dir / WEIGHTS_FILE) as partial:
+        bare.save_weights(partial)
+    description = {
+        "architecture": settings.model_dump(mode="json"),
+        "output_channels": output_channels,
+        "weights_sha256": weights_sha256,
+        **facts,
+    }
+    write_json(model_dir / DESCRIPTION_FILE, description)
+    return weights_sha256
+
+
+def load_model(model_dir: Path) -> TrainedModel:
+    """Build the network of a model folder and load its weights.
+
+    Raises
+    ------
+    MissingInputError
+        If no network was trained there.
+    ModelError
+        If a file is damaged, or the weights are not those that the description names.
+    """
+    description_path, weights_path = model_dir / DESCRIPTION_FILE, model_dir / WEIGHTS_FILE
+    if not description_path.is_file() or not weights_path.is_file():
+        raise MissingInputError(f"{WEIGHTS_FILE} is not in the model folder; run the train task first.")
+    try:
+        description = json.loads(description_path.read_text(encoding="utf-8"))
+        settings = TypeAdapter(ModelSettings).validate_json(json.dumps(description["architecture"]))
+        expected = str(description["weights_sha256"])
+        model = build_model(settings, output_channels=int(description["output_channels"]))
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise ModelError(f"{DESCRIPTION_FILE}: damaged, or of another version; run the train task again.") from error
+    load_weights(model, weights_path)
+    found = hash_weights(model)
+    if found != expected:
+        raise ModelError(
+            f"{WEIGHTS_FILE}: SHA-256 of the weights is {found[:12]}, expected {expected[:12]}; "
+            "run the train task again."
+        )
+    return TrainedModel(model, found, description)
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Load weights into a network of the same architecture.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or belongs to another architecture.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise ModelError(
+            f"{path.name}: damaged, or not weights of this {model.name}; run the train task again."
+        ) from error

@@ -1,0 +1,26 @@
+"""How a running task tells the person in front of it where it is.
+
+Layers below the command line never print: they get a `Progress` as an argument.
+"""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives what a task has to say."""
+
+    def say(self, message: str) -> None:
+        """Show one line."""
+
+    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` parts of a phase are finished; `note` may hold figures."""
+
+
+class SilentProgress:
+    """Says nothing; for tests and for use as a library."""
+
+    def say(self, message: str) -> None:
+        """Drop the line."""
+
+    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Drop the step."""

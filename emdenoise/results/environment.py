@@ -1,0 +1,76 @@
+"""What a run ran on: versions, processor, code. Never host names, users or absolute paths."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "scipy", "scikit-image", "h5py", "abtem", "ase")
+COMMIT_VARIABLE = "EMDENOISE_COMMIT"
+"""Set in the container image, which has no git."""
+
+
+def describe_environment(accelerators: list[str]) -> dict[str, object]:
+    """Describe machine and software for a record.
+
+    Parameters
+    ----------
+    accelerators : list of str
+        Model names, from the backend; empty on a CPU.
+
+    Returns
+    -------
+    dict
+        ``python``, ``system``, ``machine``, ``cpu_model``, ``cpu_count``, ``memory_gib``, ``accelerators``,
+        ``packages``, ``is_container``.
+    """
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_model": _read_cpu_model(),
+        "cpu_count": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "accelerators": accelerators,
+        "packages": {name: found for name in PACKAGES if (found := _find_version(name)) is not None},
+        "is_container": COMMIT_VARIABLE in os.environ,
+    }
+
+
+def describe_code() -> tuple[str, bool]:
+    """Find the commit of the code that runs and whether files were changed since.
+
+    Returns
+    -------
+    (str, bool)
+        ``("unknown", False)`` where neither git nor the image knows.
+    """
+    if commit := os.environ.get(COMMIT_VARIABLE):
+        return commit.removesuffix("-dirty"), commit.endswith("-dirty")
+    here = Path(__file__).parent
+    try:
+        commit = _run_git(here, "rev-parse", "HEAD")
+        return commit, _run_git(here, "status", "--porcelain", "--untracked-files=no") != ""
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", False
+
+
+def _run_git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _read_cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _find_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,118 @@
+"""``report.html``: one self-contained page, made from the records, the scores and the pictures of a run."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from emdenoise.data.storage import write_atomically
+from emdenoise.results.figures import draw_learning_curve, draw_pictures
+from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
+from emdenoise.results.scores import find_best_classical, make_table
+
+REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
+TASK_ORDER = ("download", "preprocess", "train", "test")
+
+
+def write_report(
+    output_dir: Path, description: str, scores: dict[str, Any], pictures: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    """Write ``report.html`` and ``pictures.png``.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Holds the records of the run in ``records/``.
+    description : str
+        The workload in one sentence.
+    scores : dict
+        Content of ``scores.json``.
+    pictures : mapping of str to ndarray of float32, shape (num_pictures, height, width)
+        Test images by method, with ``clean``.
+
+    Raises
+    ------
+    MissingInputError
+        If the record of the test is missing.
+    StorageError
+        If the folder cannot be written.
+    """
+    records = [
+        read_record(output_dir, task)
+        for task in TASK_ORDER
+        if task == "test" or (output_dir / RECORDS_FOLDER / f"{task}.json").exists()
+    ]
+    test = records[-1]
+    history: list[dict[str, float]] = next(
+        (record.results["history"] for record in records if record.task == "train"), []
+    )
+    best = find_best_classical(scores, "psnr_db")
+    shown = [name for name in ("noisy", best, "network", "clean") if name is not None]
+    picture = draw_pictures(
+        {name: pictures[name] for name in shown},
+        {name: test.results["picture_psnr_db"][name] for name in shown if name != "clean"},
+    )
+    environment = Environment(
+        loader=PackageLoader("emdenoise", "results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("report.html.j2").render(
+        scores=scores,
+        description=description,
+        settings=test.settings,
+        settings_text=yaml.safe_dump(test.settings, sort_keys=False),
+        facts=_collect_facts(scores, best, history),
+        table=make_table(scores),
+        choices=test.results["choices"],
+        pictures=_encode(picture),
+        learning_curve=_encode(draw_learning_curve(history)) if history else "",
+        training_note=_describe_training(records),
+        records=records,
+        weights=test.inputs["weights"],
+    )
+    with write_atomically(output_dir / PICTURES_FILE) as partial:
+        partial.write_bytes(picture)
+    with write_atomically(output_dir / REPORT_FILE) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _collect_facts(
+    scores: dict[str, Any], best: str | None, history: Sequence[Mapping[str, float]]
+) -> list[dict[str, str]]:
+    methods = scores["methods"]
+    network, noisy = methods["network"], methods["noisy"]
+
+    def show_gain(other: dict[str, Any]) -> str:
+        return f"{network['psnr_db']['mean'] - other['psnr_db']['mean']:+.1f} dB"
+
+    facts = [{"value": show_gain(noisy), "meaning": "PSNR of the network over the noisy images"}]
+    if best is not None:
+        facts.append({"value": show_gain(methods[best]), "meaning": f"over the best classical method ({best})"})
+    if "atom_f1" in network:
+        facts.append({"value": f"{network['atom_f1']['mean']:.3f}", "meaning": "F1 of the atoms found in its images"})
+    if network["images_per_second"] is not None:
+        facts.append({"value": f"{network['images_per_second']:.0f}/s", "meaning": "images restored per second"})
+    if history:
+        seconds = sum(epoch["train_s"] + epoch["validation_s"] for epoch in history)
+        facts.append({"value": f"{seconds:.0f} s", "meaning": f"training, {len(history)} epochs"})
+    return facts
+
+
+def _describe_training(records: Sequence[TaskRecord]) -> str:
+    train = next((record for record in records if record.task == "train"), None)
+    if train is None:
+        return ""
+    settings, results = train.settings["training"], train.results
+    return (
+        f"Batches of {settings['batch_size']}, {results['num_parameters']:,} parameters, "
+        f"{results['images_per_second']:.1f} images/s; the first step took {results['first_step_s']:.1f} s. "
+        f"The weights are those of epoch {results['best_epoch']}."
+    )
+
+
+def _encode(png: bytes) -> str:
+    return base64.b64encode(png).decode()

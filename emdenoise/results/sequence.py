@@ -1,0 +1,78 @@
+"""Checks that the tasks of a run follow each other: the same source, settings and network from one to the next."""
+
+from pathlib import Path
+from typing import Any
+
+from emdenoise.config.schema import RunConfig
+from emdenoise.errors import MissingInputError, ModelError
+from emdenoise.results.manifest import TaskRecord, read_record
+
+
+def check_source(config: RunConfig, downloaded: TaskRecord) -> None:
+    """Check that the raw data folder holds the source of this run.
+
+    Raises
+    ------
+    MissingInputError
+        If another source was downloaded last.
+    """
+    found = downloaded.settings["data"]["source"]
+    if found != config.data.source:
+        raise MissingInputError(
+            f"the raw data folder has source {found}, the parameters file names {config.data.source}; "
+            "run the download task with this parameters file first."
+        )
+
+
+def check_data(config: RunConfig, data_dir: Path, *names: str) -> dict[str, str]:
+    """Check that the data folder was made with the data settings of this run.
+
+    Parameters
+    ----------
+    config : RunConfig
+    data_dir : Path
+    *names : str
+        Files that are needed.
+
+    Returns
+    -------
+    dict of str to str
+        Content hash of each file, from the record of the preprocess task.
+
+    Raises
+    ------
+    MissingInputError
+        If a file is missing or was made with other settings.
+    """
+    record = read_record(data_dir, "preprocess")
+    sections = ("data", "simulation") if config.data.source == "graphene" else ("data",)
+    for section in sections:
+        given = getattr(config, section).model_dump(mode="json")
+        other = [name for name, value in given.items() if record.settings[section].get(name) != value]
+        if other:
+            raise MissingInputError(
+                f"the data folder was made with other settings: {section}.{other[0]} was "
+                f"{record.settings[section].get(other[0])}, the parameters file has {given[other[0]]}; "
+                "run download and preprocess with this parameters file first."
+            )
+    for name in names:
+        if not (data_dir / name).is_file():
+            raise MissingInputError(f"{name} is not in the data folder; run the preprocess task first.")
+    return {name: record.outputs[name] for name in names}
+
+
+def check_model(config: RunConfig, description: dict[str, Any]) -> None:
+    """Check that a trained network belongs to this run.
+
+    Raises
+    ------
+    ModelError
+        If it was trained for another workload or has another architecture.
+    """
+    expected = {"workload": config.workload, "architecture": config.model.model_dump(mode="json")}
+    for name, value in expected.items():
+        if description.get(name) != value:
+            raise ModelError(
+                f"model.json: {name} is {description.get(name)}, the parameters file has {value}; "
+                "run the train task with this parameters file first."
+            )

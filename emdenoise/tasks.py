@@ -1,0 +1,148 @@
+"""TASKS: the four tasks of the benchmark, each told as a story.
+
+Arithmetic, files and formats are in the modules below; printing is in `cli.py`. Parameters of these functions are the
+options of the command line and the parameters of ``mlcube.yaml``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emdenoise.config.loading import hash_settings, load_config
+from emdenoise.progress import Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task tells in the end.
+
+    Attributes
+    ----------
+    message : str
+        One line.
+    table : list of list of str
+        Heading and rows; empty for none.
+    """
+
+    message: str
+    table: list[list[str]] = field(default_factory=list)
+
+
+def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -> Outcome:
+    """Fetch or simulate the images of the source that the parameters file names."""
+    from emdenoise.data.catalog import SOURCES
+    from emdenoise.results.manifest import TaskRecorder
+
+    config = load_config(parameters_file)
+    recorder = TaskRecorder("download", config)
+    with recorder.phase("download"):
+        files = SOURCES[config.data.source].download(config, raw_data_dir, progress)
+    recorder.finish(raw_data_dir, {}, files)
+    return Outcome(f"Source {config.data.source} is complete and verified: {len(files)} files.")
+
+
+def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
+    """Bring the images of the source into the one form that training and test read."""
+    from emdenoise.data.preprocess import preprocess_source
+    from emdenoise.results.manifest import TaskRecorder, copy_records, read_record
+    from emdenoise.results.sequence import check_source
+
+    config = load_config(parameters_file)
+    downloaded = read_record(raw_data_dir, "download")
+    check_source(config, downloaded)
+    recorder = TaskRecorder("preprocess", config)
+    with recorder.phase("preprocess"):
+        hashes = preprocess_source(config, raw_data_dir, data_dir, progress)
+    copy_records(raw_data_dir, data_dir)
+    recorder.finish(data_dir, downloaded.outputs, hashes)
+    return Outcome(f"Wrote {', '.join(hashes)} and croissant.json.")
+
+
+def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
+    """Train the network of the parameters file; validation images are only looked at."""
+    from emdenoise.data.pipeline import TrainingBatches, WholeImages
+    from emdenoise.data.storage import RecordFile
+    from emdenoise.models import build_model
+    from emdenoise.models.backend import list_accelerators, prepare_backend
+    from emdenoise.models.checkpoints import save_model, set_aside
+    from emdenoise.results.manifest import TaskRecorder, copy_records
+    from emdenoise.results.sequence import check_data
+    from emdenoise.training.fit import train_model
+    from emdenoise.training.interruption import CheckpointFolder
+    from emdenoise.workloads import WORKLOADS
+    from emdenoise.workloads.contract import check_division
+
+    config = load_config(parameters_file)
+    workload = WORKLOADS[config.workload]
+    check_division(config)
+    inputs = check_data(config, data_dir, "train.h5", "validation.h5")
+    recorder = TaskRecorder("train", config)
+    checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key=hash_settings(config) + inputs["train.h5"])
+    with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
+        prepare_backend(config.training, config.seed)
+        model = build_model(config.model, output_channels=workload.output_channels)
+        batches = TrainingBatches(images, workload.fields, config.training, config.seed)
+        progress.say(
+            f"Training {config.model.name}, {model.count_params():,} parameters, on {len(images)} images: "
+            f"batch size {config.training.batch_size}, {len(batches)} steps an epoch, {config.training.epochs} epochs."
+        )
+        with recorder.phase("train"):
+            result = train_model(
+                model,
+                batches,
+                WholeImages(validation, workload.fields, config.evaluation.batch_size),
+                config.training,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
+    set_aside(model_dir, progress)
+    facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
+    weights = save_model(model, model_dir, config.model, output_channels=workload.output_channels, facts=facts)
+    copy_records(data_dir, model_dir)
+    recorder.finish(model_dir, inputs, {"weights": weights}, result.describe(model), list_accelerators())
+    copy_records(model_dir, output_dir)
+    checkpoint.remove()
+    return Outcome(
+        f"Trained {len(result.history)} epochs at {result.images_per_second:.1f} images/s; "
+        f"validation loss {result.history[-1]['validation_loss']:.3g}; weights {weights[:12]}."
+    )
+
+
+def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
+    """Score the trained network and the classical methods on the test images, and write the report."""
+    from emdenoise.data.storage import RecordFile, write_json
+    from emdenoise.models.backend import list_accelerators, prepare_backend
+    from emdenoise.models.checkpoints import load_model
+    from emdenoise.models.prediction import make_denoiser
+    from emdenoise.results.manifest import TaskRecorder, copy_records
+    from emdenoise.results.report import write_report
+    from emdenoise.results.scores import make_table, summarise_scores
+    from emdenoise.results.sequence import check_data, check_model
+    from emdenoise.workloads import WORKLOADS
+
+    config = load_config(parameters_file)
+    workload = WORKLOADS[config.workload]
+    inputs = check_data(config, data_dir, "validation.h5", "test.h5")
+    recorder = TaskRecorder("test", config)
+    prepare_backend(config.training, config.seed)
+    trained = load_model(model_dir)
+    check_model(config, trained.description)
+    with RecordFile(data_dir / "validation.h5") as validation, RecordFile(data_dir / "test.h5") as images:
+        progress.say(f"Testing on {len(images)} images, weights {trained.weights_sha256[:12]}.")
+        with recorder.phase("evaluate"):
+            evaluation = workload.evaluate(config, make_denoiser(trained.model), validation, images, progress)
+        scores = summarise_scores(config, evaluation.methods, images.read_text("specimen"))
+    copy_records(model_dir, output_dir)
+    write_json(output_dir / "scores.json", scores)
+    inputs |= {"weights": trained.weights_sha256}
+    recorder.finish(output_dir, inputs, {}, evaluation.describe(), list_accelerators())
+    write_report(output_dir, workload.description, scores, evaluation.pictures)
+    return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))
+
+
+TASKS: dict[str, Callable[..., Outcome]] = {
+    "download": download,
+    "preprocess": preprocess,
+    "train": train,
+    "test": test,
+}

@@ -1,0 +1,171 @@
+"""The training loop: epochs, validation, checkpoints, early end.
+
+Plain steps of Keras instead of `Model.fit`: the order of the images is a function of epoch and step, which
+makes a continued training equal to an undisturbed one.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.data.pipeline import Batch
+from emdenoise.models.backend import choose_compilation
+from emdenoise.progress import Progress
+from emdenoise.training.interruption import CheckpointFolder, History
+from emdenoise.training.schedules import make_optimizer
+
+
+class Batches(Protocol):
+    """What training reads: `TrainingBatches` or `WholeImages`."""
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+
+    def read(self, epoch: int, step: int) -> Batch:
+        """Read one batch."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came out of a training besides the weights in the model.
+
+    Attributes
+    ----------
+    history : list of dict
+        One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``,
+        ``validation_s``, ``images_per_second``.
+    num_continued_epochs : int
+        Epochs that an interrupted run had done before.
+    first_step_s : float
+        Time of the first step, in which the backend compiles [s].
+    best_epoch : int
+        Epoch whose weights the model has now.
+    """
+
+    history: History
+    num_continued_epochs: int
+    first_step_s: float
+    best_epoch: int
+
+    @property
+    def images_per_second(self) -> float:
+        """Training speed over all epochs but the first, in which the backend compiles."""
+        epochs = self.history[1:] or self.history
+        return sum(epoch["num_images"] for epoch in epochs) / sum(epoch["train_s"] for epoch in epochs)
+
+    def describe(self, model: keras.Model) -> dict[str, Any]:
+        """Say what a record keeps of the training, as JSON values."""
+        return {
+            "num_parameters": model.count_params(),
+            "images_per_second": self.images_per_second,
+            "first_step_s": self.first_step_s,
+            "best_epoch": self.best_epoch,
+            "num_continued_epochs": self.num_continued_epochs,
+            "history": self.history,
+        }
+
+
+def train_model(
+    model: keras.Model,
+    batches: Batches,
+    validation: Batches,
+    settings: TrainingSettings,
+    *,
+    checkpoint: CheckpointFolder,
+    progress: Progress,
+) -> TrainingResult:
+    """Train a network, or go on where an interrupted training of the same settings and data ended.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Untrained; has the trained weights afterwards.
+    batches, validation : Batches
+        Training images by epoch and step; validation images.
+    settings : TrainingSettings
+    checkpoint : CheckpointFolder
+        Where to keep the state after each epoch.
+    progress : Progress
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    StorageError
+        If a checkpoint cannot be written.
+    ModelError
+        If the checkpoint is damaged.
+    """
+    optimizer = make_optimizer(settings, settings.epochs * len(batches))
+    model.compile(optimizer=optimizer, loss=settings.loss, jit_compile=choose_compilation())
+    history = checkpoint.restore(model)
+    num_continued, first_step_s = len(history), 0.0
+    if num_continued:
+        progress.say(f"An interrupted training of these settings is continued after epoch {num_continued}.")
+    for epoch in range(num_continued, settings.epochs):
+        if _is_stalled(history, settings):
+            break
+        figures = _train_epoch(model, batches, epoch, settings.epochs, progress)
+        first_step_s = first_step_s or figures["first_step_s"]
+        figures |= _validate(model, validation)
+        figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        history.append(figures)
+        if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
+            checkpoint.save_best(model)
+        checkpoint.save(model, history)
+    best = len(history) - 1
+    if settings.early_stopping_epochs is not None:
+        best = _find_best(history)
+        checkpoint.restore_best(model)
+    return TrainingResult(history, num_continued, first_step_s, best_epoch=best + 1)
+
+
+def _train_epoch(
+    model: keras.Model, batches: Batches, epoch: int, num_epochs: int, progress: Progress
+) -> dict[str, float]:
+    started, num_images, first_step_s = time.perf_counter(), 0, 0.0
+    model.reset_metrics()
+    losses: Mapping[str, float] = {}
+    for step in range(len(batches)):
+        inputs, targets = batches.read(epoch, step)
+        losses = model.train_on_batch(inputs, targets, return_dict=True)
+        num_images += len(inputs)
+        if step == 0:
+            first_step_s = time.perf_counter() - started
+        note = f"epoch {epoch + 1}/{num_epochs}, loss {float(losses['loss']):.3g}"
+        progress.step("train", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
+    train_s = time.perf_counter() - started
+    return {
+        "epoch": epoch + 1,
+        "loss": float(losses["loss"]),
+        "num_images": num_images,
+        "train_s": train_s,
+        "first_step_s": first_step_s,
+        "images_per_second": num_images / train_s,
+    }
+
+
+def _validate(model: keras.Model, validation: Batches) -> dict[str, float]:
+    started = time.perf_counter()
+    model.reset_metrics()
+    losses: Mapping[str, float] = {}
+    for step in range(len(validation)):
+        losses = model.test_on_batch(*validation.read(0, step), return_dict=True)
+    return {"validation_loss": float(losses["loss"]), "validation_s": time.perf_counter() - started}
+
+
+def _find_best(history: History) -> int:
+    losses = [figures["validation_loss"] for figures in history]
+    return losses.index(min(losses))
+
+
+def _is_stalled(history: History, settings: TrainingSettings) -> bool:
+    if settings.early_stopping_epochs is None or not history:
+        return False
+    return len(history) - 1 - _find_best(history) >= settings.early_stopping_epochs

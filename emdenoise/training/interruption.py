@@ -1,0 +1,88 @@
+"""What a training leaves on disk after each epoch, so that the same training goes on after it was killed.
+
+One folder holds the weights with the optimizer's state of the last epoch, the best weights where training may end
+early, and ``state.json``, which is written last and says which files belong together.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from emdenoise.data.storage import hash_file, write_atomically, write_json
+from emdenoise.models.checkpoints import load_weights
+
+STATE_FILE = "state.json"
+BEST_FILE = "best.weights.h5"
+
+History = list[dict[str, float]]
+"""Figures of each epoch so far, by name."""
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """The checkpoint of one training.
+
+    Attributes
+    ----------
+    path : Path
+        Folder for the files of this training alone.
+    run_key : str
+        Hash of everything that decides the result: settings and data. A checkpoint of another key is not continued.
+    """
+
+    path: Path
+    run_key: str
+
+    def save(self, model: keras.Model, history: History) -> None:
+        """Keep weights, optimizer and history after an epoch; files of earlier epochs are removed.
+
+        Raises
+        ------
+        StorageError
+            If the folder cannot be written.
+        """
+        weights = self.path / f"epoch-{len(history):05d}.weights.h5"
+        with write_atomically(weights) as partial:
+            model.save_weights(partial)
+        state = {"run_key": self.run_key, "weights": weights.name, "sha256": hash_file(weights), "history": history}
+        write_json(self.path / STATE_FILE, state)
+        for old in self.path.glob("epoch-*.weights.h5"):
+            if old != weights:
+                old.unlink()
+
+    def save_best(self, model: keras.Model) -> None:
+        """Keep the weights of the best epoch so far."""
+        with write_atomically(self.path / BEST_FILE) as partial:
+            model.save_weights(partial)
+
+    def restore(self, model: keras.Model) -> History:
+        """Load the last epoch into a compiled model.
+
+        Returns
+        -------
+        list of dict
+            History of the epochs that are done; empty where there is no whole checkpoint of this training.
+        """
+        try:
+            state = json.loads((self.path / STATE_FILE).read_text(encoding="utf-8"))
+            weights = self.path / str(state["weights"])
+            is_whole = state["run_key"] == self.run_key and hash_file(weights) == state["sha256"]
+            history: History = state["history"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        if not is_whole:
+            return []
+        model.optimizer.build(model.trainable_variables)
+        load_weights(model, weights)
+        return history
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Load the weights of the best epoch."""
+        load_weights(model, self.path / BEST_FILE)
+
+    def remove(self) -> None:
+        """Remove the files after the training is complete."""
+        shutil.rmtree(self.path, ignore_errors=True)

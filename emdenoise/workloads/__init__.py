@@ -1,0 +1,8 @@
+"""WORKLOADS: the problems of the benchmark by name. A new one is a module of its own and a line here."""
+
+from emdenoise.workloads.contract import Workload
+from emdenoise.workloads.denoise import DENOISE
+
+WORKLOADS: dict[str, Workload] = {
+    "denoise": DENOISE,
+}

@@ -1,0 +1,83 @@
+"""The workload `denoise`: from the detector image to the noise-free intensity."""
+
+import numpy as np
+
+from emdenoise.arrays import FloatImage
+from emdenoise.config.schema import RunConfig
+from emdenoise.data.storage import RecordFile
+from emdenoise.evaluation.baselines import TunedBaseline
+from emdenoise.evaluation.score import score_denoiser
+from emdenoise.evaluation.throughput import Denoiser, measure_latency
+from emdenoise.evaluation.tuning import choose_tuning_images, tune_baselines
+from emdenoise.progress import Progress
+from emdenoise.workloads.contract import Evaluation, Workload, choose_pictures
+
+
+def return_noisy(noisy: FloatImage) -> FloatImage:
+    """Leave the images as they are: the zero line of every table."""
+    return noisy
+
+
+def evaluate_denoising(
+    config: RunConfig, network: Denoiser, validation: RecordFile, test: RecordFile, progress: Progress
+) -> Evaluation:
+    """Tune the classical methods on validation images and score all methods on the test images.
+
+    Parameters
+    ----------
+    config : RunConfig
+    network : callable
+        The trained network as a denoiser.
+    validation, test : RecordFile
+    progress : Progress
+
+    Returns
+    -------
+    Evaluation
+    """
+    settings = config.evaluation
+    chosen = choose_tuning_images(len(validation), settings.num_tuning_images)
+    num_methods = len(settings.baselines)
+    baselines = tune_baselines(
+        settings.baselines,
+        validation.read("noisy", chosen),
+        validation.read("clean", chosen),
+        on_method=lambda done, name: progress.step("tune classical methods", done, num_methods, name),
+    )
+    progress.step("tune classical methods", num_methods, num_methods)
+    denoisers: dict[str, Denoiser] = {"noisy": return_noisy, **baselines, "network": network}
+    methods = {}
+    for number, (name, denoise) in enumerate(denoisers.items()):
+        progress.step("score", number, len(denoisers), name)
+        methods[name] = score_denoiser(
+            denoise,
+            test,
+            batch_size=settings.batch_size,
+            atom_tolerance_angstrom=settings.atom_tolerance_angstrom,
+        )
+    progress.step("score", len(denoisers), len(denoisers))
+    shown = choose_pictures(len(test), settings.num_pictures)
+    noisy = test.read("noisy", shown)
+    return Evaluation(
+        methods=methods,
+        choices={name: _describe(baseline) for name, baseline in baselines.items()},
+        latency=measure_latency(network, noisy, settings.num_latency_images),
+        pictures={name: np.asarray(denoise(noisy)) for name, denoise in denoisers.items()}
+        | {"clean": test.read("clean", shown)},
+    )
+
+
+def _describe(baseline: TunedBaseline) -> str:
+    flatten = "beam left in" if baseline.flatten_px is None else f"beam flattened over {baseline.flatten_px:g} px"
+    return f"strength {baseline.strength:g}, {flatten}{', counts stabilised' if baseline.is_stabilised else ''}"
+
+
+DENOISE = Workload(
+    name="denoise",
+    description="Restore the noise-free intensity from the detector image.",
+    input_field="noisy",
+    target_field="clean",
+    output_channels=1,
+    main_metric="psnr_db",
+    evaluate=evaluate_denoising,
+)
