@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
 SOURCES := emdenoise tests benchmarks docs
 
@@ -13,16 +14,17 @@ help:  ## list the commands
 
 setup: $(VENV)/.installed  ## make the virtual environment .venv with pinned packages
 
-$(VENV)/.installed: build/requirements.dev.txt pyproject.toml
+$(VENV)/.installed: build/requirements.build.txt build/requirements.dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$$($(PYTHON) --version) found; Python 3.11 or later is needed: make PYTHON=python3.12 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes -r build/requirements.build.txt
+	$(PIP) --require-hashes --no-build-isolation -r build/requirements.dev.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 benchmark: setup  ## simulate, preprocess, train, test; ends with a table and a report (PARAMETERS=smoke)
-	run/bare.sh download,preprocess,train,test workspace parameters/$(PARAMETERS).parameters.yaml
+	run/bare.sh download,preprocess,train,test workspace workspace/parameters/$(PARAMETERS).parameters.yaml
 
 test: setup  ## the fast tests
 	$(BIN)/python -m pytest
@@ -33,10 +35,11 @@ test-slow: setup  ## the tests that take longer
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
 	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
 
-.venv-mlcube/.installed: build/requirements.mlcube.txt
+.venv-mlcube/.installed: build/requirements.build.txt build/requirements.mlcube.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'pip<24.1'
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	for lock in $^; do \
+		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $$lock || exit 1; \
+	done
 	touch $@
 
 check: setup  ## format, lint, types

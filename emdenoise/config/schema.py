@@ -77,7 +77,7 @@ class SimulationSettings(Settings):
     defocus_scherzer: Range = (0.9, 1.2)
     """Defocus in units of sign(Cs) √(|Cs| λ), uniform per image; near 1 atoms are bright, below 0.9 they may invert."""
     focal_spread_angstrom: NonNegativeRange = (10.0, 30.0)
-    """Standard deviation of the focus [Å], uniform per image."""
+    """1/e half-width of the focus, √2 of its standard deviations [Å], uniform per image."""
     dose_e_per_angstrom2: PositiveRange = (400.0, 8000.0)
     """Mean dose [e⁻/Å²], log-uniform per image."""
     beam_width_fraction: PositiveRange = (0.8, 2.0)
@@ -88,8 +88,8 @@ class SimulationSettings(Settings):
     """Share of pixels that count nothing, uniform per image."""
     readout_noise_electrons: NonNegativeRange = (0.5, 2.0)
     """Standard deviation of the readout [e⁻], uniform per image."""
-    intensity_of_vacuum: float = Field(0.5, gt=0, le=1)
-    """Factor from intensity relative to vacuum to the stored intensity in [0, 1]."""
+    intensity_window: Range = (0.6, 1.4)
+    """Intensity relative to vacuum that is stored as 0 and as 1: the contrast window of all images."""
     store_wave: bool = False
     """Keep the complex exit wave of each record (8 bytes a pixel)."""
 

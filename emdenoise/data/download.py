@@ -134,13 +134,14 @@ def fetch_files(
     StorageError
         If the folder cannot be written, is full, or is in use by another download.
     """
+    again = "delete the file and run the download task again"
     with _lock(folder):
         recorded = _read_checksums(folder)
         for name, published in files.items():
             partial, expected = _Partial(folder, name), published or recorded.get(name)
             is_there = partial.final.exists()
             if is_there:
-                digest = _verify(partial.final, name, expected, check)
+                digest = _verify(partial.final, name, expected, check, again)
             else:
                 used = _fetch(partial, locations, progress, timeout_s)
                 locations = [used, *(place for place in locations if place != used)]
@@ -154,12 +155,11 @@ def fetch_files(
     return {name: recorded[name] for name in files}
 
 
-def _verify(path: Path, name: str, expected: str | None, check: Check, remedy: str = "") -> str:
+def _verify(path: Path, name: str, expected: str | None, check: Check, remedy: str) -> str:
     digest = hash_file(path)
     if expected is None:
         check(path, name)
     elif digest != expected:
-        remedy = remedy or "delete the file and run the download task again"
         raise DataError(f"{name}: SHA-256 is {digest[:12]}…, expected {expected[:12]}…; {remedy}.")
     return digest
 
@@ -207,8 +207,10 @@ class _Partial:
         with _storage_errors(self.final):
             self.final.parent.mkdir(parents=True, exist_ok=True)
             is_same = version.tag and self.version_path.exists() and self.version_path.read_text() == wanted
-            self.version_path.write_text(wanted)
-            num_bytes = self.path.stat().st_size if is_same and self.path.exists() else 0
+            if not is_same:
+                self.path.unlink(missing_ok=True)
+                self.version_path.write_text(wanted)
+            num_bytes = self.path.stat().st_size if self.path.exists() else 0
         return num_bytes if num_bytes <= (version.size or 0) else 0
 
     def write(self, offset: int, blocks: Iterator[bytes], show: Callable[[int], None]) -> int:
@@ -332,10 +334,9 @@ class _Remote:
 
     def _connect(self) -> Any:
         import fsspec  # with aiohttp and botocore most of a second, which only a download shall take
+        from aiohttp import ClientTimeout
 
         if self.place.is_web:
-            from aiohttp import ClientTimeout
-
             timeout = ClientTimeout(total=None, connect=self.timeout_s, sock_read=self.timeout_s)
             # trust_env: many clusters reach the world only through the proxy that their system names.
             return fsspec.filesystem("https", client_kwargs={"timeout": timeout, "trust_env": True})
@@ -344,7 +345,7 @@ class _Remote:
         timeouts = {"connect_timeout": self.timeout_s, "read_timeout": self.timeout_s}
         settings = timeouts | {"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}}
         system = fsspec.filesystem("s3", anon=True, endpoint_url=self.place.endpoint, config_kwargs=settings)
-        system.retries = 1  # _fetch repeats; attempts of attempts would wait for many minutes
+        system.retries = 1  # _fetch repeats; attempts of attempts would take very long
         return system
 
     @contextmanager

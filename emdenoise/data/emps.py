@@ -15,6 +15,7 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.data.download import Location, fetch_files, find_locations
 from emdenoise.data.folder import CountedProgress, make_tiles
 from emdenoise.data.formats import read_micrographs
+from emdenoise.data.intensity import IntensityScale
 from emdenoise.data.records import Record, Source, Split
 from emdenoise.data.splits import split_names
 from emdenoise.errors import DataError, DownloadError, MissingInputError
@@ -27,8 +28,9 @@ HOW_TO_GET = (
     "that layout"
 )
 BACKGROUND, PARTICLE = 0, 1
-WHITE = 255.0
-"""Intensity that is stored as 1: the images have 8 bits."""
+WHITE = 255
+INTENSITY = IntensityScale(scale=2.0**-8)
+"""Images have 8 bits; a power of two keeps every digit."""
 
 
 def download_emps(config: RunConfig, raw_dir: Path, progress: Progress) -> dict[str, str]:
@@ -163,11 +165,15 @@ def _read_image(folder: Path, identifier: str) -> Record:
             "expected the same height and width; delete both and run the download task again."
         )
     if image.max() > WHITE:
-        raise DataError(
-            f"images/{identifier}.png: has values up to {image.max():g}; expected 8 bits, at most {WHITE:g}."
-        )
+        raise DataError(f"images/{identifier}.png: has values up to {image.max():g}; expected 8 bits, at most {WHITE}.")
     mask: Mask = np.where(particles > 0, PARTICLE, BACKGROUND).astype(np.uint8)
-    return Record(noisy=image / np.float32(WHITE), mask=mask, specimen=identifier, name=f"{identifier}.png")
+    return Record(
+        noisy=INTENSITY.apply(image),
+        mask=mask,
+        specimen=identifier,
+        name=f"{identifier}.png",
+        attributes=INTENSITY.to_attributes(),
+    )
 
 
 EMPS = Source(
@@ -180,5 +186,4 @@ EMPS = Source(
     download=download_emps,
     read=read_emps,
     mask_labels={"background": BACKGROUND, "particle": PARTICLE},
-    intensity_scale=lambda _: 1 / WHITE,
 )

@@ -359,5 +359,4 @@ FOLDER = Source(
     download=download_folder,
     read=read_folder,
     mask_labels={},
-    intensity_scale=lambda _: math.nan,
 )

@@ -257,10 +257,29 @@ def _load_with_plugin(path: Path, plugin: dict[str, Any]) -> list[_Signal]:
         colours = [name for name in data.dtype.names or () if name in "RGB"]
         if colours:
             data = np.stack([data[name] for name in colours], axis=-1)
+        data, axes = _order_axes(data, [dict(axis) for axis in found["axes"]])
         title = found.get("metadata", {}).get("General", {}).get("title") or ""
         unit_hint = _find_imagej_unit(found.get("original_metadata", {}))
-        signals.append(_Signal(data, found["axes"], str(title), bool(colours), unit_hint))
+        signals.append(_Signal(data, axes, str(title), bool(colours), unit_hint))
     return signals
+
+
+def _order_axes(
+    data: npt.NDArray[np.generic], axes: list[dict[str, Any]]
+) -> tuple[npt.NDArray[np.generic], list[dict[str, Any]]]:
+    """Bring rows (y) and columns (x) to the end: RosettaSciIO transposes what Berkeley EMD files of old versions hold.
+
+    It also does not say that the third axis of such a file counts frames.
+    """
+    names = ["" if axis.get("navigate") else str(axis.get("name")).lower() for axis in axes]
+    if "x" in names and "y" in names:
+        first, second = names.index("y"), names.index("x")
+        order = [index for index in range(len(axes)) if index not in (first, second)] + [first, second]
+        data = data.transpose([*order, *range(len(axes), data.ndim)])
+        axes = [axes[index] for index in order]
+    if len(axes) == 3 and not any(axis.get("navigate") for axis in axes):
+        axes[0]["navigate"] = True
+    return data, axes
 
 
 def _check_tiff(path: Path) -> None:
@@ -322,14 +341,15 @@ def _keep_images(path: Path, signals: list[_Signal]) -> list[_Signal]:
 def _explain_no_image(signal: _Signal) -> str:
     """Say what a signal is if it is no image of the specimen, else nothing."""
     image_axes = [axis for axis in signal.axes if not axis.get("navigate")]
-    units = [_clean_unit(axis.get("units"), signal.unit_hint) for axis in image_axes]
+    units = [_clean_unit(axis.get("units"), signal.unit_hint) for axis in signal.axes]
     if len(image_axes) == 1 or any(unit in SPECTRAL_UNITS for unit in units):
         return "a spectrum or line scan"
     if len(image_axes) != 2 or len(signal.axes) > 3:
         return f"{len(signal.axes)}-dimensional data, such as a scan of diffraction patterns"
     if any(mark in unit for unit in units for mark in RECIPROCAL_MARKS):
         return f"a diffraction pattern (pixels in {image_axes[0].get('units')})"
-    if any(axis.get("name") == "sample" for axis in signal.axes):
+    is_described = signal.data.ndim == len(signal.axes) + signal.is_colour
+    if not is_described or any(axis.get("name") == "sample" for axis in signal.axes):
         return "an image with more than one value a pixel that are no colours"
     if signal.data.dtype.kind not in "buif":
         return f"{describe(signal.data)} values, such as a wave or a Fourier transform"

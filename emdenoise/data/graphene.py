@@ -127,5 +127,4 @@ GRAPHENE = Source(
     download=download_graphene,
     read=read_graphene,
     mask_labels=MASK_LABELS,
-    intensity_scale=lambda config: config.simulation.intensity_of_vacuum,
 )

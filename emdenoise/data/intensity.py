@@ -7,6 +7,7 @@ counts keep their zero, which the statistics of electrons need.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -23,13 +24,18 @@ class IntensityScale:
     Attributes
     ----------
     offset : float
-        In the units of the file, at most 0.
+        In the units of the file.
     scale : float
-        Factor from the file's own intensity to the stored one, a power of two.
+        Factor from the file's own intensity to the stored one; for files a power of two.
     """
 
     offset: float = 0.0
     scale: float = 1.0
+
+    @classmethod
+    def from_window(cls, low: float, high: float) -> Self:
+        """Make the scale that stores `low` as 0 and `high` as 1."""
+        return cls(low, 1 / (high - low))
 
     def apply(self, image: FloatImage) -> FloatImage:
         """Scale an image, float32 (height, width), for storage."""
@@ -60,7 +66,7 @@ def choose_scale(noisy: Sequence[FloatImage], clean: Sequence[FloatImage] = ()) 
     Returns
     -------
     IntensityScale
-        So that the largest value considered is above 0.5 and at most 1.
+        So that the largest value considered is at least 0.5 and at most 1.
 
     Examples
     --------

@@ -27,7 +27,7 @@ class Optics:
     spherical_aberration_um : float
         Cs [µm]; negative in a corrected microscope set for bright atoms.
     focal_spread_angstrom : float
-        Standard deviation of the focus from chromatic aberration [Å].
+        1/e half-width of the focus from chromatic aberration, √2 of its standard deviations, as in abTEM [Å].
     """
 
     voltage_kv: float

@@ -148,6 +148,6 @@ def apply_readout_noise(noisy: FloatImage, *, readout_noise: float, rng: np.rand
     >>> round(float(apply_readout_noise(zero, readout_noise=0.1, rng=np.random.default_rng(0)).std()), 2)
     0.1
     """
-    if readout_noise < 0:
+    if not readout_noise >= 0:
         raise ValueError(f"readout_noise is {readout_noise}; it must be at least 0")
     return noisy + rng.normal(0, readout_noise, noisy.shape).astype(np.float32)

@@ -42,7 +42,6 @@ def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress
     attributes: dict[str, str | float] = {
         "source": config.data.source,
         "licence": source.licence,
-        "intensity_scale": source.intensity_scale(config),
         "mask_labels": ", ".join(f"{value} {name}" for name, value in source.mask_labels.items()),
     }
     split_of_specimen: dict[str, Split] = {}

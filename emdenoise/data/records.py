@@ -74,8 +74,6 @@ class Source:
         ``(config, raw_dir) -> {split: records}``: an iterable of records for each split, read as they are asked for.
     mask_labels : dict of str to int
         Names of the labels in the masks.
-    intensity_scale : callable
-        ``config -> float``: factor from the source's own intensity to the stored one.
     """
 
     description: str
@@ -84,4 +82,3 @@ class Source:
     download: Callable[[RunConfig, Path, Progress], dict[str, str]]
     read: Callable[[RunConfig, Path], dict[Split, Iterable[Record]]]
     mask_labels: dict[str, int]
-    intensity_scale: Callable[[RunConfig], float]

@@ -61,13 +61,15 @@ def sign(records: RecordFile) -> Signature:
     electrons_per_unit = records.read_attribute("electrons_per_unit_intensity")[first]
     block_pixels = noisy[0].size / NUM_BLOCKS**2
     clean_means, noisy_means = _average_blocks(clean), _average_blocks(noisy)
-    standard_error = np.sqrt(np.maximum(noisy_means, 0.01) / electrons_per_unit[:, None] / block_pixels)
+    # Counts N = dose · intensity per pixel; one electron changes the stored value by 1 / electrons_per_unit.
+    counts = electrons_per_unit * records.read_attribute("intensity_scale")[first]
+    standard_error = np.repeat(np.sqrt(counts / block_pixels) / electrons_per_unit, NUM_BLOCKS**2)
     return Signature(
         content_sha256=records.hash_content(),
         num_images=len(records),
         clean=tuple(np.round(clean_means.ravel(), 7).tolist()),
         noisy=tuple(np.round(noisy_means.ravel(), 7).tolist()),
-        noisy_standard_error=tuple(np.round(standard_error.ravel(), 7).tolist()),
+        noisy_standard_error=tuple(np.round(standard_error, 7).tolist()),
     )
 
 

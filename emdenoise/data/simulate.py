@@ -17,6 +17,7 @@ import numpy as np
 from abtem.core.energy import energy2wavelength
 
 from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.data.intensity import IntensityScale
 from emdenoise.data.labels import paint_mask
 from emdenoise.data.microscope import Optics, compute_exit_wave, configure_abtem, form_image
 from emdenoise.data.noise import apply_dead_pixels, apply_readout_noise, apply_shot_noise, make_beam_profile
@@ -85,17 +86,15 @@ def simulate_image(
     Returns
     -------
     noisy, clean : ndarray of float32, shape (image_size_px, image_size_px)
-        Vacuum is `intensity_of_vacuum` in both.
+        Intensity in the window of the settings; vacuum is 0.5 in the default one.
     attributes : dict of str to float
         The drawn conditions.
     """
     optics = draw_optics(settings, rng)
     margin, size = settings.margin_px, settings.image_size_px
     clean = form_image(exit_wave, optics)[margin : margin + size, margin : margin + size]
-    clean = np.clip(clean * np.float32(settings.intensity_of_vacuum), 0, 1)
     dose = float(np.exp(rng.uniform(*np.log(settings.dose_e_per_angstrom2))))
-    electrons_of_vacuum = dose * pixel_size_angstrom**2
-    electrons_per_unit = electrons_of_vacuum / settings.intensity_of_vacuum
+    electrons_per_pixel = dose * pixel_size_angstrom**2
     beam_width = rng.uniform(*settings.beam_width_fraction)
     beam_row, beam_column = rng.uniform(-settings.beam_offset_fraction, settings.beam_offset_fraction, 2).tolist()
     dead_fraction, readout_electrons = (
@@ -103,9 +102,10 @@ def simulate_image(
         rng.uniform(*settings.readout_noise_electrons),
     )
     profile = make_beam_profile(clean.shape, width_fraction=beam_width, centre_fraction=(beam_row, beam_column))
-    noisy = apply_shot_noise(clean * profile, electrons_per_pixel=electrons_per_unit, rng=rng)
+    noisy = apply_shot_noise(clean * profile, electrons_per_pixel=electrons_per_pixel, rng=rng)
     noisy = apply_dead_pixels(noisy, dead_fraction=dead_fraction, rng=rng)
-    noisy = apply_readout_noise(noisy, readout_noise=readout_electrons / electrons_per_unit, rng=rng)
+    noisy = apply_readout_noise(noisy, readout_noise=readout_electrons / electrons_per_pixel, rng=rng)
+    window = IntensityScale.from_window(*settings.intensity_window)
     attributes = {
         "voltage_kv": optics.voltage_kv,
         "defocus_angstrom": optics.defocus_angstrom,
@@ -113,14 +113,15 @@ def simulate_image(
         "focal_spread_angstrom": optics.focal_spread_angstrom,
         "pixel_size_angstrom": pixel_size_angstrom,
         "dose_e_per_angstrom2": dose,
-        "electrons_per_unit_intensity": electrons_per_unit,
+        "electrons_per_unit_intensity": electrons_per_pixel / window.scale,
         "beam_width_fraction": beam_width,
         "beam_row_fraction": beam_row,
         "beam_column_fraction": beam_column,
         "dead_pixel_fraction": dead_fraction,
         "readout_noise_electrons": readout_electrons,
+        **window.to_attributes(),
     }
-    return noisy, clean, attributes
+    return window.apply(noisy), window.apply(clean), attributes
 
 
 def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, index: int) -> list[Record]:

@@ -235,6 +235,6 @@ def displace(sheet: Sheet, *, displacement_angstrom: float, rng: np.random.Gener
 
 def to_atoms(sheet: Sheet, height_angstrom: float) -> Atoms:
     """Convert to ASE atoms in the middle of a box of the given height [Å]."""
-    positions = sheet.positions + [0, 0, height_angstrom / 2 - sheet.positions[:, 2].mean()]
+    positions = sheet.positions + np.array([0, 0, height_angstrom / 2 - sheet.positions[:, 2].mean()])
     cell = (sheet.side_angstrom, sheet.side_angstrom, height_angstrom)
     return Atoms(numbers=np.full(len(positions), 6), positions=positions, cell=cell, pbc=True)

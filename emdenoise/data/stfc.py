@@ -174,5 +174,4 @@ EM_GRAPHENE_SIM = Source(
     download=download_em_graphene_sim,
     read=read_em_graphene_sim,
     mask_labels={},
-    intensity_scale=lambda config: 1.0,
 )

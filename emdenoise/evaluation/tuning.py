@@ -8,7 +8,7 @@ from emdenoise.arrays import FloatImage
 from emdenoise.evaluation.baselines import BASELINES, TunedBaseline
 from emdenoise.evaluation.metrics import mse
 
-FLATTEN_PX: tuple[float | None, ...] = (None, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0)
+FLATTEN_PX: tuple[float | None, ...] = (None, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 """Smoothing lengths to try for the beam [px]."""
 
 
@@ -17,6 +17,7 @@ def tune_baselines(
     noisy: FloatImage,
     clean: FloatImage,
     *,
+    black_level: float = 0.0,
     on_method: Callable[[int, str], None] = lambda num_done, name: None,
 ) -> dict[str, TunedBaseline]:
     """Choose flattening, strength and variance stabilisation of each method for the least mean squared error.
@@ -29,6 +30,8 @@ def tune_baselines(
         Entries of `BASELINES`.
     noisy, clean : ndarray of float32, shape (num_images, height, width)
         Validation images and their truth.
+    black_level : float
+        Stored intensity of a pixel that no electron reached.
     on_method : callable
         Called with the number of methods that are done and the next one's name.
 
@@ -47,14 +50,18 @@ def tune_baselines(
 
     gaussian = BASELINES["gaussian"].strengths
     flatten_px = choose(
-        [TunedBaseline("gaussian", strength, flatten, False) for flatten in FLATTEN_PX for strength in gaussian]
+        [
+            TunedBaseline("gaussian", strength, flatten, False, black_level)
+            for flatten in FLATTEN_PX
+            for strength in gaussian
+        ]
     ).flatten_px
     tuned = {}
     for number, name in enumerate(names):
         on_method(number, name)
         tuned[name] = choose(
             [
-                TunedBaseline(name, strength, flatten_px, is_stabilised)
+                TunedBaseline(name, strength, flatten_px, is_stabilised, black_level)
                 for strength in BASELINES[name].strengths
                 for is_stabilised in (False, True)
             ]

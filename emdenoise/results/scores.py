@@ -25,7 +25,7 @@ class Column:
 
 
 COLUMNS = {
-    "mse": Column("MSE [10⁻³]", 3, 1e3),
+    "mse": Column("MSE [10⁻³]", 2, 1e3),
     "psnr_db": Column("PSNR [dB]", 2),
     "ssim": Column("SSIM", 3),
     "atom_f1": Column("atom F1", 3),

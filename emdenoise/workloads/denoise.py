@@ -18,6 +18,12 @@ def return_noisy(noisy: FloatImage) -> FloatImage:
     return noisy
 
 
+def find_black_level(records: RecordFile) -> float:
+    """Find the stored intensity of a pixel that no electron reached; 0 where the source does not know it."""
+    levels = -records.read_attribute("intensity_offset") * records.read_attribute("intensity_scale")
+    return float(np.nan_to_num(np.median(levels)))
+
+
 def evaluate_denoising(
     config: RunConfig, network: Denoiser, validation: RecordFile, test: RecordFile, progress: Progress
 ) -> Evaluation:
@@ -42,6 +48,7 @@ def evaluate_denoising(
         settings.baselines,
         validation.read("noisy", chosen),
         validation.read("clean", chosen),
+        black_level=find_black_level(validation),
         on_method=lambda done, name: progress.step("tune classical methods", done, num_methods, name),
     )
     progress.step("tune classical methods", num_methods, num_methods)
@@ -52,7 +59,7 @@ def evaluate_denoising(
         methods[name] = score_denoiser(
             denoise,
             test,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size if name == "network" else 1,  # classical methods gain nothing from batches
             atom_tolerance_angstrom=settings.atom_tolerance_angstrom,
         )
     progress.step("score", len(denoisers), len(denoisers))

@@ -1,6 +1,7 @@
 """Downloads against servers that cut, stall, lie, or do not know ranges."""
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from contextlib import closing
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -189,15 +191,28 @@ def test_what_arrived_of_another_version_is_not_continued(place, s3_server, tmp_
         assert fetch(tmp_path, place(proxy.url), timeout_s=2) == {NAME: SHA256}
 
 
-def test_a_whole_partial_file_is_verified_and_not_fetched_again(stored, tmp_path):
+def test_what_arrived_of_another_version_is_forgotten_even_if_nothing_new_arrives(stored, tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/.images.h5.partial").write_bytes(b"another version")
+    (tmp_path / "train/.images.h5.partial.json").write_text("{}")
+    # The answer to the look-up gets through, that to the request for the content does not.
+    with closing(CuttingProxy(stored, cut_after=1000, num_cuts=4)) as proxy:
+        with pytest.raises(DownloadError):
+            fetch(tmp_path, web(proxy.url), timeout_s=0.5)
+        proxy.num_cuts = 0
+        assert fetch(tmp_path, web(proxy.url), timeout_s=2) == {NAME: SHA256}
+
+
+@pytest.mark.parametrize("place", [s3, web])
+def test_a_whole_partial_file_is_verified_and_not_fetched_again(place, stored, tmp_path):
     def refuse(path, name):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(tmp_path, s3(stored), check=refuse)
+        fetch(tmp_path, place(stored), check=refuse)
     with closing(CuttingProxy(stored, cut_after=0, num_cuts=0)) as proxy:
-        assert fetch(tmp_path, s3(proxy.url)) == {NAME: SHA256}
-        assert proxy.ranges == []
+        assert fetch(tmp_path, place(proxy.url), timeout_s=2) == {NAME: SHA256}
+        assert b"GET" not in proxy.requests
 
 
 class ShortAnswer(BaseHTTPRequestHandler):
@@ -220,7 +235,7 @@ class ShortAnswer(BaseHTTPRequestHandler):
 
 def test_a_server_that_sends_less_than_it_announces_is_one_clear_error(serve, tmp_path):
     with pytest.raises(
-        DownloadError, match="failed after 1,000 of 4,000 bytes: Response payload is not completed.* Check"
+        DownloadError, match=r"failed after 1,000 of 4,000 bytes: Response payload is not completed.* Check"
     ):
         fetch(tmp_path, web(serve(ShortAnswer)), timeout_s=0.5)
     assert not (tmp_path / NAME).exists()
@@ -295,7 +310,36 @@ def test_a_server_that_stalls_in_the_middle_ends_in_an_error_that_names_the_time
         fetch(tmp_path, web(serve(Stall)), timeout_s=0.2)
 
 
-def test_a_server_without_ranges_serves_too(serve, tmp_path):
+class Compressing(BaseHTTPRequestHandler):
+    """Compresses for whoever accepts it."""
+
+    def do_HEAD(self) -> None:
+        is_compressed = "gzip" in self.headers.get("Accept-Encoding", "")
+        self.body = gzip.compress(CONTENT) if is_compressed else CONTENT
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body)))
+        if is_compressed:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(self.body)
+        self.requests_seen.append(self.headers["Accept-Encoding"])
+
+    requests_seen: ClassVar[list[str]] = []
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+def test_a_web_server_is_asked_for_uncompressed_bytes(serve, tmp_path):
+    assert fetch(tmp_path, web(serve(Compressing)), timeout_s=0.5) == {NAME: SHA256}
+    assert set(Compressing.requests_seen) == {"identity"}
+
+
+def test_a_server_without_ranges_is_asked_for_all_again(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "NUM_ATTEMPTS", 2)
     (tmp_path / "site/train").mkdir(parents=True)
     (tmp_path / "site" / NAME).write_bytes(CONTENT)
 
@@ -352,7 +396,7 @@ def test_the_error_of_several_endpoints_names_each(stored, tmp_path):
 
 
 def test_a_name_that_the_web_server_does_not_have_is_said_so(stored, tmp_path):
-    with pytest.raises(DownloadError, match="absent.h5 cannot be downloaded: .* has no such file"):
+    with pytest.raises(DownloadError, match=r"absent.h5 cannot be downloaded: .* has no such file"):
         fetch_files({"absent.h5": None}, [web(stored)], tmp_path, SilentProgress(), timeout_s=0.5)
 
 
@@ -433,7 +477,7 @@ def test_a_mirror_folder_is_read_like_a_server(mirror, tmp_path):
 
 
 def test_an_absent_mirror_folder_is_a_download_error(tmp_path):
-    with pytest.raises(DownloadError, match="/nowhere has no such file.*set data.mirror"):
+    with pytest.raises(DownloadError, match=r"/nowhere has no such file.*set data.mirror"):
         fetch(tmp_path, *find_locations("nowhere", tmp_path, []))
 
 
@@ -463,15 +507,22 @@ def test_messages_never_show_a_password():
 
 def test_a_target_that_cannot_be_written_is_a_storage_error(stored, tmp_path):
     (tmp_path / "raw").write_text("a file where the folder should be")
-    with pytest.raises(StorageError, match="raw cannot be written: .*; free space or give a folder that you may write"):
+    with pytest.raises(
+        StorageError, match=r"raw cannot be written: .*; free space or give a folder that you may write"
+    ):
         fetch(tmp_path / "raw", s3(stored))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 @pytest.mark.parametrize("place", [s3, web])
 def test_a_full_disk_is_a_storage_error(place, stored, tmp_path):
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train/.images.h5.partial").symlink_to("/dev/full")
+    def replace_partial(path, name):
+        path.unlink()
+        path.symlink_to("/dev/full")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(tmp_path, place(stored), check=replace_partial)
     with pytest.raises(StorageError, match=r"train/images\.h5 cannot be written: No space left on device; free space"):
         fetch(tmp_path, place(stored))
 

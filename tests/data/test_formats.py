@@ -64,7 +64,10 @@ def test_every_microscope_image_has_the_size_and_pixel_size_of_its_header(name: 
     assert [micrograph.image.shape for micrograph in micrographs] == [(height, width)] * num_frames
     for micrograph in micrographs:
         assert micrograph.image.dtype == np.float32
-        assert micrograph.pixel_size_angstrom == pytest.approx(pixel_size_angstrom, rel=1e-5)
+        if pixel_size_angstrom is None:
+            assert micrograph.pixel_size_angstrom is None
+        else:
+            assert micrograph.pixel_size_angstrom == pytest.approx(pixel_size_angstrom, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name, row in IMAGES.items() if row[-1]])
@@ -218,19 +221,54 @@ def test_frames_of_a_stack_are_images_with_numbers(tmp_path: Path) -> None:
     assert [micrograph.name for micrograph in micrographs] == [f"a.tif frame {index}" for index in range(5)]
 
 
+def test_rows_and_frames_of_a_berkeley_emd_stack_are_in_their_order(tmp_path: Path) -> None:
+    stack = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        file.attrs.update({"version_major": 0, "version_minor": 2})
+        group = file.create_group("data/stack")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = stack
+        for index, (name, unit) in enumerate([("time", "[s]"), ("y", "[n_m]"), ("x", "[n_m]")]):
+            group[f"dim{index + 1}"] = 0.5 * np.arange(stack.shape[index])
+            group[f"dim{index + 1}"].attrs.update({"name": name, "units": unit})
+    micrographs = read_micrographs(tmp_path / "a.emd")
+    np.testing.assert_array_equal([micrograph.image for micrograph in micrographs], stack)
+    assert micrographs[0].pixel_size_angstrom == pytest.approx(5)
+
+
+def test_images_of_a_file_that_also_holds_a_spectrum_are_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        file.attrs.update({"version_major": 0, "version_minor": 2})
+        for name, shape, units in (("eels", (7,), ["[eV]"]), ("haadf", (4, 4), ["[n_m]"] * 2)):
+            group = file.create_group(f"data/{name}")
+            group.attrs["emd_group_type"] = 1
+            group["data"] = np.ones(shape)
+            for index, unit in enumerate(units):
+                group[f"dim{index + 1}"] = np.arange(float(shape[index]))
+                group[f"dim{index + 1}"].attrs.update({"name": f"axis {index}", "units": unit})
+    assert [micrograph.image.shape for micrograph in read_micrographs(tmp_path / "a.emd")] == [(4, 4)]
+
+
 def write_signal(path: Path, data: np.ndarray, units: list[str], num_navigation: int) -> None:
     """Write an .hspy file, which can hold data of any dimension and unit."""
     from rsciio.hspy import file_writer
 
     axes = [
-        {"size": size, "index_in_array": index, "name": f"axis {index}", "scale": 0.5, "offset": 0.0}
-        | {"units": unit, "navigate": index < num_navigation, "_type": "UniformDataAxis", "is_binned": False}
+        {
+            "size": size,
+            "name": f"axis {index}",
+            "scale": 0.5,
+            "offset": 0.0,
+            "units": unit,
+            "navigate": index < num_navigation,
+        }
         for index, (size, unit) in enumerate(zip(data.shape, units, strict=True))
     ]
-    info = {"General": {"title": ""}, "Signal": {"signal_type": ""}}
-    signal = {"data": data, "axes": axes, "metadata": info, "original_metadata": {}, "learning_results": {}}
-    signal |= {"attributes": {"_lazy": False, "ragged": False}, "package": "", "package_version": "", "tmp_parameters": {}}
-    file_writer(str(path), signal)
+    empty = ("original_metadata", "learning_results", "models", "package_info", "tmp_parameters")
+    metadata = {"General": {"title": ""}, "Signal": {"signal_type": ""}}
+    signal = {"data": data, "axes": axes, "metadata": metadata, "attributes": {"_lazy": False}}
+    signal |= {name: {} for name in empty}
+    file_writer(str(path), signal, show_progressbar=False)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +321,9 @@ def test_numbers_beyond_float32_are_refused(tmp_path: Path) -> None:
 def test_a_file_of_other_content_is_refused_in_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
-    expected = rf"{tmp_path.name}/a{suffix}: ({len(content)} bytes that cannot be read|holds no image).*; expected.*; \w+"
+    expected = (
+        rf"{tmp_path.name}/a{suffix}: ({len(content)} bytes that cannot be read|holds no image).*; expected.*; \w+"
+    )
     with pytest.raises(DataError, match=expected) as caught:
         read_micrographs(path)
     assert "\n" not in str(caught.value)
@@ -330,7 +370,15 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "is_image"),
-    [("a.dm3", True), ("a.DM4", True), ("a.tiff", True), ("a.JPG", True), ("a.csv", False), ("a.h5", False), ("a", False)],
+    [
+        ("a.dm3", True),
+        ("a.DM4", True),
+        ("a.tiff", True),
+        ("a.JPG", True),
+        ("a.csv", False),
+        ("a.h5", False),
+        ("a", False),
+    ],
 )
 def test_images_are_known_by_their_ending(name: str, is_image: bool) -> None:
     assert is_image_file(Path(name)) is is_image
@@ -355,7 +403,10 @@ def test_indices_of_a_palette_are_the_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.full((4, 4), 0.5, np.float32), "a mask in float32 with values that are not integer; expected whole numbers"),
+        (
+            np.full((4, 4), 0.5, np.float32),
+            "a mask in float32 with values that are not integer; expected whole numbers",
+        ),
         (np.full((4, 4), np.nan, np.float32), "a mask in float32 with values that are not integer"),
         (np.full((4, 4), 300, np.uint16), "a mask with labels from 300 to 300; expected 0 to 255"),
         (np.full((4, 4), -1, np.int16), "a mask with labels from -1 to -1; expected 0 to 255"),

@@ -102,7 +102,6 @@ def test_an_incomplete_mirror_is_a_download_error(published, tmp_path):
 
 def test_the_source_is_in_the_catalog():
     assert SOURCES["em_graphene_sim"] is EM_GRAPHENE_SIM
-    assert EM_GRAPHENE_SIM.intensity_scale(make_config()) == 1.0
 
 
 def test_records_are_the_pairs_of_the_files(raw_dir):

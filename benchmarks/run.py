@@ -1,0 +1,140 @@
+"""Speeds measured side by side in one run: ``make bench``, or ``python benchmarks/run.py pipeline simulate startup``.
+
+Rows of one benchmark take turns, so that a change of the machine's load meets all of them; what counts is the ratio of
+medians. Results go to ``benchmarks/results/NAME.json``. Times are no tests: nothing fails here.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.results.environment import describe_code, describe_environment
+
+RESULTS = Path(__file__).parent / "results"
+NUM_REPEATS = 5
+NUM_IMAGES = 120
+
+
+def bench_pipeline() -> dict[str, list[float]]:
+    """Train the closed network on whole images, batch 10: images/s through three pipelines."""
+    import h5py
+    import numpy as np
+    import tensorflow as tf
+
+    from emdenoise.data.pipeline import TrainingBatches
+    from emdenoise.data.simulate import simulate_split
+    from emdenoise.data.storage import RecordFile, write_records
+    from emdenoise.models import build_model
+    from emdenoise.models.backend import choose_compilation, prepare_backend
+    from emdenoise.training.schedules import make_optimizer
+
+    config = RunConfig(simulation=SimulationSettings(num_train=NUM_IMAGES))
+    prepare_backend(config.training, config.seed)
+    model = build_model(config.model, output_channels=1)
+    model.compile(make_optimizer(config.training, 1), loss=config.training.loss, jit_compile=choose_compilation())
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.h5"
+        write_records(path, simulate_split(config, "train"), attributes={})
+        with RecordFile(path) as records:
+            batches = TrainingBatches(records, ("noisy", "clean"), config.training, config.seed)
+            held = batches.read(0, 0)
+            model.train_on_batch(*held)
+
+            def train_on_held_batch() -> None:
+                for _ in range(len(batches)):
+                    model.train_on_batch(*held)
+
+            def train_on_our_batches() -> None:
+                for step in range(len(batches)):
+                    model.train_on_batch(*batches.read(0, step))
+
+            def generate(field: str) -> Callable[[], object]:
+                def read_one_by_one() -> object:
+                    with h5py.File(path) as file:
+                        for index in range(NUM_IMAGES):
+                            yield np.array(file[field][index])[..., None]
+
+                return read_one_by_one
+
+            def train_on_generators() -> None:
+                signature = tf.TensorSpec((256, 256, 1), tf.float32)
+                fields = [
+                    tf.data.Dataset.from_generator(generate(name), output_signature=signature)
+                    for name in ("noisy", "clean")
+                ]
+                model.fit(tf.data.Dataset.zip(tuple(fields)).shuffle(1000).batch(10), epochs=1, verbose=0)
+
+            train_on_generators()
+            return alternate(
+                {
+                    "one batch held in memory": train_on_held_batch,
+                    "our pipeline from HDF5": train_on_our_batches,
+                    "generator, one image per Python step": train_on_generators,
+                },
+                NUM_IMAGES,
+            )
+
+
+def bench_simulate() -> dict[str, list[float]]:
+    """Simulate graphene, 256 × 256: records/s on all processors after start-up."""
+    from emdenoise.data.simulate import open_pool, simulate_split
+
+    config = RunConfig(simulation=SimulationSettings(num_train=240))
+    with open_pool() as pool:
+        list(simulate_split(RunConfig(simulation=SimulationSettings(num_train=32)), "train", pool))
+        return alternate({"simulate": lambda: list(simulate_split(config, "train", pool))}, 240)
+
+
+def bench_startup() -> dict[str, list[float]]:
+    """Answer ``--help``: runs per second of the whole process."""
+    command = [sys.executable, "-m", "emdenoise", "--help"]
+    return alternate({"--help": lambda: subprocess.run(command, check=True, capture_output=True)}, 1)
+
+
+def alternate(rows: dict[str, Callable[[], object]], num_items: int) -> dict[str, list[float]]:
+    """Run the rows in turn; returns items per second of each repeat."""
+    rates: dict[str, list[float]] = {name: [] for name in rows}
+    for _ in range(NUM_REPEATS):
+        for name, run in rows.items():
+            started = time.perf_counter()
+            run()
+            rates[name].append(num_items / (time.perf_counter() - started))
+    return rates
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, list[float]]]] = {
+    "pipeline": bench_pipeline,
+    "simulate": bench_simulate,
+    "startup": bench_startup,
+}
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    RESULTS.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or BENCHMARKS:
+        rates = BENCHMARKS[name]()
+        medians = {row: statistics.median(values) for row, values in rates.items()}
+        first = next(iter(medians.values()))
+        print(f"{name}: {(BENCHMARKS[name].__doc__ or '').strip()}")
+        for row, values in rates.items():
+            spread = f"{min(values):.4g} to {max(values):.4g}"
+            print(f"  {row:<40} {medians[row]:8.4g}/s  ratio {medians[row] / first:.3f}  ({spread})")
+        commit, is_dirty = describe_code()
+        result = {"benchmark": name, "per_second": rates, "commit": commit, "is_dirty": is_dirty}
+        result["environment"] = describe_environment([])
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

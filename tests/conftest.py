@@ -1,0 +1,128 @@
+"""What tests of several folders share: tiny settings, tiny images, what a task says."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import settings as hypothesis_settings
+
+from emdenoise.config.schema import RunConfig
+from emdenoise.data.records import Record
+from emdenoise.data.storage import RecordFile, write_records
+
+# The same examples in every run; a slow machine is no failure.
+hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=40)
+hypothesis_settings.load_profile("repeatable")
+
+TINY: dict[str, Any] = {
+    "division": "open",
+    "simulation": {"num_train": 4, "num_validation": 2, "num_test": 4, "image_size_px": 64},
+    "model": {"name": "unet", "filters": [4], "bottom_filters": 4, "batch_norm_momentum": 0.5},
+    "training": {"epochs": 2, "batch_size": 2, "crop_size_px": 32, "flip": True},
+    "evaluation": {
+        "batch_size": 3,
+        "baselines": ["gaussian", "median"],
+        "num_tuning_images": 2,
+        "num_resamples": 100,
+        "num_latency_images": 10,
+        "num_pictures": 2,
+    },
+}
+
+
+class HeardProgress:
+    """Keeps what a task says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps: list[tuple[str, int, int, str]] = []
+
+    def say(self, message: str) -> None:
+        """Keep a line."""
+        self.lines.append(message)
+
+    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Keep a step."""
+        self.steps.append((phase, done, total, note))
+
+
+@pytest.fixture
+def progress() -> HeardProgress:
+    """Give a listener whose `lines` and `steps` a test can look at."""
+    return HeardProgress()
+
+
+def merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Put changes over settings, section by section."""
+    return settings | {
+        name: merge(settings[name], value) if isinstance(value, dict) and name in settings else value
+        for name, value in changes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> Callable[..., dict[str, Any]]:
+    """Give a function from changes, as ``training={"epochs": 3}``, to the content of a tiny parameters file."""
+    return lambda **changes: merge(TINY, changes)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_settings: Callable[..., dict[str, Any]]) -> Callable[..., RunConfig]:
+    """Give a function from changes to the settings of a tiny run."""
+    return lambda **changes: RunConfig.model_validate_json(json.dumps(tiny_settings(**changes)))
+
+
+@pytest.fixture
+def write_parameters(tmp_path: Path, tiny_settings: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """Give a function from changes to a tiny parameters file."""
+
+    def write(name: str = "tiny.parameters.yaml", **changes: Any) -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(tiny_settings(**changes)), encoding="utf-8")
+        return path
+
+    return write
+
+
+def make_records(num_images: int, *, size: int = 32, seed: int = 0, specimen: str = "specimen") -> Iterator[Record]:
+    """Draw smooth waves with Gaussian noise; two images of a specimen; one bright atom in the middle."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    for index in range(num_images):
+        wave_rows, wave_columns = rng.uniform(0.2, 0.8, 2)
+        clean = (0.5 + 0.1 * np.sin(wave_rows * rows) * np.cos(wave_columns * columns)).astype(np.float32)
+        yield Record(
+            noisy=clean + rng.normal(0, 0.1, clean.shape).astype(np.float32),
+            clean=clean,
+            mask=(clean > 0.5).astype(np.uint8),
+            atoms=np.full((1 + index % 3, 2), size / 2, np.float32),
+            class_id=index % 2,
+            specimen=f"{specimen} {index // 2}",
+            name=f"image {index}",
+            attributes={"pixel_size_angstrom": 0.15, "electrons_per_unit_intensity": 50.0 + index},
+        )
+
+
+@pytest.fixture(scope="session")
+def draw_records() -> Callable[..., Iterator[Record]]:
+    """Give the function that draws records without a simulation."""
+    return make_records
+
+
+@pytest.fixture(scope="session")
+def drawn_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RecordFile]]:
+    """Give open files of drawn records: 10 for training, 4 for validation, 6 for the test."""
+    folder = tmp_path_factory.mktemp("drawn")
+    files = {}
+    for number, (split, num_images) in enumerate({"train": 10, "validation": 4, "test": 6}.items()):
+        path = folder / f"{split}.h5"
+        write_records(path, make_records(num_images, seed=number, specimen=split), attributes={})
+        files[split] = RecordFile(path)
+    yield files
+    for file in files.values():
+        with file:
+            pass
