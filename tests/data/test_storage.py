@@ -3,6 +3,9 @@
 import json
 import os
 import resource
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -278,7 +281,7 @@ def change_field_name(file: h5py.File) -> None:
 
 
 def swap_images(file: h5py.File) -> None:
-    file["noisy"][...] = file["noisy"][[1, 0, 2, 3, 4, 5]]
+    file["noisy"][...] = file["noisy"][()][[1, 0, 2, 3, 4, 5]]
 
 
 def change_type(file: h5py.File) -> None:
@@ -321,6 +324,50 @@ def test_json_is_the_same_whatever_the_order_of_its_names(tmp_path: Path) -> Non
     assert "Å" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-def test_reading_one_image_of_a_large_file_does_not_read_the_others(path: Path, monkeypatch: Any) -> None:
+def test_images_are_chunked_one_by_one_for_random_access(path: Path) -> None:
     with h5py.File(path) as file:
-        assert file["noisy"].chunks == (1, 32, 32)
+        assert {file[name].chunks for name in ("noisy", "clean", "mask")} == {(1, 32, 32)}
+
+
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+from emdenoise.data.records import Record
+from emdenoise.data.storage import write_records
+from emdenoise.errors import EMDenoiseError
+
+image = np.random.default_rng(0).random((32, 32), np.float32)
+records = (Record(noisy=image, specimen="a", name="b") for _ in range(int(sys.argv[2])))
+try:
+    write_records(Path(sys.argv[1]) / "train.h5", records, attributes={})
+except EMDenoiseError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+def has_own_mounts() -> bool:
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or not has_own_mounts(), reason="may not mount a file system")
+def test_a_disk_that_is_really_full_ends_with_the_exit_code_and_no_crash(tmp_path: Path) -> None:
+    """HDF5 ends the process with a segmentation fault where it cannot write what it holds back."""
+    (tmp_path / "write.py").write_text(WRITE)
+    (tmp_path / "disk").mkdir()
+    # 128 KiB hold 28 images; the metadata does not fit with 30, nothing does with 2000.
+    command = 'mount -t tmpfs -o size=128k none disk; for n in 20 30 31 33 2000; do "$0" write.py disk $n; echo "$n: $?"; done'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", command, sys.executable],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    line = "disk/train.h5 cannot be written: No space left on device; free space or give a folder that you may write"
+    assert done.stdout.count(line) == 4
+    assert [text for text in done.stdout.splitlines() if ": " in text and text[0].isdigit()] == [
+        "20: 0", "30: 7", "31: 7", "33: 7", "2000: 7"
+    ]
