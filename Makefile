@@ -58,7 +58,7 @@ bench: setup  ## measure speeds side by side; results in benchmarks/results
 	$(BIN)/python benchmarks/run.py
 
 image:  ## build the CPU image
-	docker build --network=host --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') -t emdenoise:cpu .
+	docker build --network=host --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') -t emdenoise .
 
 lock:  ## resolve the pinned packages anew
 	build/lock.sh

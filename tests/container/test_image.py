@@ -1,73 +1,58 @@
-"""The image: its size, and the four tasks in it as a user without rights and without network."""
+"""The image: its size, its user, its entry point, and what it says when something is wrong."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-IMAGE = "emdenoise:test"
+from emdenoise.tasks import TASKS
+from tests.container.engine import USER, needs, run
+
+pytestmark = [pytest.mark.container, needs("docker")]
+
 MAX_BYTES = 2.5e9
-USER = 1234
-TASKS = {
-    "download": ("raw_data",),
-    "preprocess": ("raw_data", "data"),
-    "train": ("data", "model", "output"),
-    "test": ("data", "model", "output"),
-}
-PARAMETERS = """
-division: open
-simulation: {num_train: 8, num_validation: 4, num_test: 4, image_size_px: 64}
-training: {epochs: 1, batch_size: 4}
-evaluation: {num_tuning_images: 1, baselines: [gaussian], num_latency_images: 10}
-"""
-
-pytestmark = [
-    pytest.mark.container,
-    pytest.mark.skipif(shutil.which("docker") is None, reason="no docker command"),
-]
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    subprocess.run(["docker", "build", "--quiet", "--network=host", "--tag", IMAGE, str(ROOT)], check=True)
-    return IMAGE
-
-
-def run_task(image: str, workspace: Path, task: str) -> subprocess.CompletedProcess[str]:
-    options = [f"--{name}_dir=/workspace/{name}" for name in TASKS[task]]
-    hardening = ["--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
-    command = ["docker", "run", "--rm", f"--user={USER}:{USER}", *hardening, "--security-opt=no-new-privileges"]
-    command += [f"--volume={workspace}:/workspace", image, task, "--parameters_file=/workspace/run.yaml"]
-    return subprocess.run(
-        [*command, *options, "--log_dir=/workspace/logs"], capture_output=True, text=True, check=False
-    )
+HARDENED = (
+    "--rm",
+    "--network=none",
+    "--read-only",
+    "--tmpfs=/tmp",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+)
 
 
 def test_the_image_is_no_larger_than_promised(image: str) -> None:
-    size = subprocess.check_output(["docker", "image", "inspect", image, "--format", "{{.Size}}"], text=True)
-    assert int(size) <= MAX_BYTES
+    assert int(run("docker", "image", "inspect", image, "--format", "{{.Size}}").stdout) <= MAX_BYTES
 
 
-def test_the_four_tasks_run_without_rights_and_without_network(image: str, tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text(PARAMETERS)
-    os.chown(tmp_path, USER, USER)
-    for task in TASKS:
-        result = run_task(image, tmp_path, task)
-        assert result.returncode == 0, result.stdout + result.stderr
-    scores = json.loads((tmp_path / "output" / "scores.json").read_text())
-    assert {"noisy", "gaussian", "network"} == set(scores["methods"])
-    made = [path for path in tmp_path.rglob("*") if path.name != "run.yaml"]
-    assert {path.stat().st_uid for path in made} == {USER}
+def test_the_image_knows_its_commit_and_does_not_run_as_root(image: str) -> None:
+    settings = json.loads(run("docker", "image", "inspect", image, "--format", "{{json .Config}}").stdout)
+    assert settings["User"] not in ("", "0", "root", "0:0")
+    commit = run("git", "rev-parse", "HEAD").stdout.strip()
+    assert f"EMDENOISE_COMMIT={commit}" in [value.removesuffix("-dirty") for value in settings["Env"]]
 
 
-def test_a_wrong_parameters_file_ends_in_one_line_and_its_exit_code(image: str, tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("epochz: 3")
-    os.chown(tmp_path, USER, USER)
-    result = run_task(image, tmp_path, "download")
+@pytest.mark.parametrize("task", TASKS)
+def test_the_entry_point_is_the_command_line_of_a_bare_machine(image: str, task: str) -> None:
+    inside = run("docker", "run", *HARDENED, image, task, "--help").stdout
+    assert inside.split() == run("python3", "-m", "emdenoise", task, "--help").stdout.split() != []
+
+
+def test_a_wrong_parameters_file_ends_in_one_line_and_its_exit_code(image: str, workspace: Path) -> None:
+    parameters = workspace / "parameters" / "tiny.parameters.yaml"
+    parameters.write_text("epochz: 3")
+    mount = f"--volume={workspace}:/emdenoise:ro"
+    options = ("--parameters_file=/emdenoise/parameters/tiny.parameters.yaml", "--log_dir=/tmp/logs")
+    result = run("docker", "run", *HARDENED, f"--user={USER}", mount, image, "download", *options)
     assert result.returncode == 3
     assert len(result.stderr.strip().splitlines()) == 1
     assert "epochz is not a setting" in result.stderr
+
+
+def test_an_unwritable_workspace_ends_in_one_line_and_its_exit_code(image: str, workspace: Path) -> None:
+    mount = f"--volume={workspace}:/emdenoise:ro"
+    options = ("--parameters_file=/emdenoise/parameters/tiny.parameters.yaml", "--log_dir=/emdenoise/logs")
+    result = run("docker", "run", *HARDENED, f"--user={USER}", mount, image, "download", *options)
+    assert result.returncode == 7
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "give a --log_dir that you may write" in result.stderr

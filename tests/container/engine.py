@@ -1,0 +1,39 @@
+"""How the tests in real containers run commands, and what they compare."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "emdenoise"
+USER = 1234
+TASKS = "download,preprocess,train,test"
+PARAMETERS = """
+division: open
+simulation: {num_train: 8, num_validation: 4, num_test: 4, image_size_px: 64}
+training: {epochs: 1, batch_size: 4}
+evaluation: {num_tuning_images: 1, baselines: [gaussian], num_latency_images: 10}
+"""
+
+
+def needs(command: str) -> pytest.MarkDecorator:
+    """Skip a test where a command is not installed."""
+    return pytest.mark.skipif(shutil.which(command) is None, reason=f"no {command} command")
+
+
+def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project's folder; returns its output as text."""
+    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def read_results(workspace: Path) -> dict[str, Any]:
+    """Read what must not depend on where it ran: hashes of data and weights, and the scores."""
+    records = [json.loads((workspace / "output" / "records" / f"{task}.json").read_text()) for task in TASKS.split(",")]
+    methods = json.loads((workspace / "output" / "scores.json").read_text())["methods"]
+    for scores in methods.values():
+        del scores["images_per_second"]
+    return {"outputs": [record["outputs"] for record in records], "methods": methods}
