@@ -27,7 +27,7 @@ benchmark: setup  ## simulate, preprocess, train, test; ends with a table and a 
 	run/bare.sh download,preprocess,train,test workspace workspace/parameters/$(PARAMETERS).parameters.yaml
 
 test: setup  ## the fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow

@@ -72,7 +72,12 @@ def bench_pipeline() -> dict[str, list[float]]:
                     tf.data.Dataset.from_generator(generate(name), output_signature=signature)
                     for name in ("noisy", "clean")
                 ]
-                model.fit(tf.data.Dataset.zip(tuple(fields)).shuffle(1000).batch(10), epochs=1, verbose=0)
+                model.fit(
+                    tf.data.Dataset.zip(tuple(fields)).shuffle(1000).batch(10),
+                    steps_per_epoch=len(batches),
+                    shuffle=False,
+                    verbose=0,
+                )
 
             train_on_generators()
             return alternate(

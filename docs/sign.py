@@ -1,7 +1,7 @@
 """Record the signatures of the simulated data of the committed parameters files, as the reference for `download`.
 
-Run after a change of the recipe: ``python docs/sign.py``. The content hash is exact on the type of machine that made it;
-the block means hold within a tolerance elsewhere.
+Run after a change of the recipe: ``python docs/sign.py``. The content hash is exact on the type of machine that
+made it; the block means hold within a tolerance elsewhere.
 """
 
 import json

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,7 +39,7 @@ MEANINGS = {
 }
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0
-MIN_TABLE_WIDTH = 80
+MAX_TABLE_WIDTH = 200
 
 
 class ConsoleProgress:
@@ -98,13 +98,15 @@ class ConsoleProgress:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table(box=SIMPLE_HEAD)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, heading in enumerate(rows[0]):
             table.add_column(escape(heading), justify="left" if number == 0 else "right", no_wrap=True)
         for row in rows[1:]:
             table.add_row(*map(escape, row), style="bold" if row[0] == "network" else None)
         self._bars.stop()
-        self._console.print(table, width=max(self._console.width, MIN_TABLE_WIDTH), crop=False)
+        # As wide as its numbers need, whatever the terminal: a number that is cut off is wrong.
+        self._console.width = MAX_TABLE_WIDTH
+        self._console.print(table)
 
     def _print_now_and_then(self, phase: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
@@ -160,6 +162,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
     """
     log_path = log_dir / f"{name}.log"
     log = logging.getLogger("emdenoise")
+    log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     try:
         with _capture_output(log_path) as stream, ConsoleProgress(stream) as progress:
             log.info("emdenoise %s %s", __version__, " ".join(sys.argv[1:]))
@@ -204,6 +207,7 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    logging.raiseExceptions = False  # a log on a full disk must not hide the line that says so
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
@@ -213,13 +217,13 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
             os.dup2(log_file.fileno(), descriptor)
         yield stream
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # the disk of the log may be full
+            sys.stdout.flush()
+            sys.stderr.flush()
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)
         stream.close()
-        log_file.flush()
 
 
 for _name, _task in TASKS.items():

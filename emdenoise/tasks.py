@@ -44,13 +44,14 @@ def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -
 def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
     """Bring the images of the source into the one form that training and test read."""
     from emdenoise.data.preprocess import preprocess_source
-    from emdenoise.results.manifest import TaskRecorder, copy_records, read_record
+    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record
     from emdenoise.results.sequence import check_source
 
     config = load_config(parameters_file)
     downloaded = read_record(raw_data_dir, "download")
     check_source(config, downloaded)
     recorder = TaskRecorder("preprocess", config)
+    forget_record(data_dir, "preprocess")
     with recorder.phase("preprocess"):
         hashes = preprocess_source(config, raw_data_dir, data_dir, progress)
     copy_records(raw_data_dir, data_dir)
@@ -77,7 +78,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     check_division(config)
     inputs = check_data(config, data_dir, "train.h5", "validation.h5")
     recorder = TaskRecorder("train", config)
-    checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key=hash_settings(config) + inputs["train.h5"])
+    checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key=hash_settings(config) + "".join(inputs.values()))
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         prepare_backend(config.training, config.seed)
         model = build_model(config.model, output_channels=workload.output_channels)
@@ -119,9 +120,11 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     from emdenoise.results.scores import make_table, summarise_scores
     from emdenoise.results.sequence import check_data, check_model
     from emdenoise.workloads import WORKLOADS
+    from emdenoise.workloads.contract import check_division
 
     config = load_config(parameters_file)
     workload = WORKLOADS[config.workload]
+    check_division(config)
     inputs = check_data(config, data_dir, "validation.h5", "test.h5")
     recorder = TaskRecorder("test", config)
     prepare_backend(config.training, config.seed)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,19 @@ def drawn_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     for file in files.values():
         with file:
             pass
+
+
+@pytest.fixture
+def simulation_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the download simulate without worker processes; gives the list of calls that asked for workers."""
+    from emdenoise.data import simulate
+
+    asked: list[str] = []
+
+    @contextmanager
+    def open_no_pool(num_workers: int | None = None) -> Iterator[None]:
+        asked.append("pool")
+        yield None
+
+    monkeypatch.setattr(simulate, "open_pool", open_no_pool)
+    return asked

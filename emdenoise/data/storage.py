@@ -81,7 +81,7 @@ def _explain_os_error(error: OSError | RuntimeError) -> str:
 
 
 class _PatientFile(io.FileIO):
-    """A file that never refuses HDF5 a write, because HDF5 crashes the process where it cannot write what it holds back.
+    """A file that never refuses HDF5 a write, because HDF5 crashes the process where it cannot write what it keeps.
 
     The first error is kept in `error`; after it everything is dropped, as the file is thrown away.
     """

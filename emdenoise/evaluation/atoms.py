@@ -97,7 +97,8 @@ def score_atoms(
     pixel_size_angstrom : float
         Pixel size [Å].
     tolerance_angstrom : float
-        Largest distance of a match [Å]. Atoms closer than this to the border count neither as found nor as missed.
+        Largest distance of a match [Å]. Atoms closer than twice this to the border count neither as found nor as
+        missed.
 
     Returns
     -------

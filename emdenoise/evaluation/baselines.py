@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pywt
 from scipy.ndimage import gaussian_filter, median_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
 
@@ -59,8 +60,9 @@ def denoise_nlm(image: FloatImage, sigma: float, strength: float) -> FloatImage:
 
 def denoise_wavelets(image: FloatImage, sigma: float, strength: float) -> FloatImage:
     """Shrink wavelet coefficients (BayesShrink, doi:10.1109/83.862633); `strength` scales the noise level."""
+    levels = min(4, pywt.dwtn_max_level(image.shape, "sym8"))  # small images have no more without border effects
     return denoise_wavelet(
-        image, sigma=strength * sigma, wavelet="sym8", wavelet_levels=4, method="BayesShrink", rescale_sigma=False
+        image, sigma=strength * sigma, wavelet="sym8", wavelet_levels=levels, method="BayesShrink", rescale_sigma=False
     )
 
 
@@ -124,6 +126,8 @@ class TunedBaseline:
 
     def _denoise_counts(self, image: FloatImage) -> FloatImage:
         image = flatten_beam(repair_dead_pixels(image), self.flatten_px)
+        if np.ptp(image) <= 1e-6 * np.abs(image).max():  # even up to rounding: no noise, and none to estimate
+            return image
         sigma = float(estimate_sigma(image))
         denoise = BASELINES[self.name].denoise
         gain = float(image.mean()) / sigma**2 if sigma > 0 else np.inf

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its bootstrap interval; all NaN where there was nothing to average."""
+    """A mean with its bootstrap interval; NaN where there was nothing to average, or no interval of infinite values."""
 
     mean: float
     low: float
@@ -62,6 +62,8 @@ def bootstrap_mean(
     known = ~np.isnan(values)
     if not known.any():
         return Interval(np.nan, np.nan, np.nan)
+    if not np.isfinite(values[known]).all():
+        return Interval(float(values[known].mean()), np.nan, np.nan)
     names, group = np.unique(np.asarray(specimens)[known], return_inverse=True)
     sums = np.bincount(group, values[known], len(names))
     counts = np.bincount(group, minlength=len(names))

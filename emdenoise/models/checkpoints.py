@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from emdenoise.progress import Progress
 WEIGHTS_FILE = "model.weights.h5"
 DESCRIPTION_FILE = "model.json"
 PREVIOUS_FOLDER = "previous"
+MAX_BYTES_PER_VALUE = 8
+MAX_HDF5_BYTES_PER_ARRAY = 8192
+"""More than HDF5 writes around the values of one array in the layout of Keras: groups, headers, names."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ def hash_weights(model: keras.Model) -> str:
 def set_aside(model_dir: Path, progress: Progress) -> None:
     """Move the model of an earlier run to ``previous/NUMBER`` and say so; do nothing where there is none.
 
+    The description moves last: a move that was interrupted is finished by the next call, in the same folder.
+
     Raises
     ------
     StorageError
@@ -62,14 +69,16 @@ def set_aside(model_dir: Path, progress: Progress) -> None:
     if not description.exists():
         return
     earlier = [int(path.name) for path in (model_dir / PREVIOUS_FOLDER).glob("*") if path.name.isdigit()]
-    folder = model_dir / PREVIOUS_FOLDER / str(max(earlier, default=0) + 1)
+    folder = model_dir / PREVIOUS_FOLDER / str(max(earlier, default=1))
+    if (folder / DESCRIPTION_FILE).exists():
+        folder = folder.with_name(str(int(folder.name) + 1))
     with explain_os_errors(folder):
-        folder.mkdir(parents=True)
-        for path in (description, model_dir / WEIGHTS_FILE):
+        folder.mkdir(parents=True, exist_ok=True)
+        if (model_dir / "records").exists():
+            shutil.copytree(model_dir / "records", folder / "records", dirs_exist_ok=True)
+        for path in (model_dir / WEIGHTS_FILE, description):
             if path.exists():
                 path.rename(folder / path.name)
-        if (model_dir / "records").exists():
-            shutil.copytree(model_dir / "records", folder / "records")
     progress.say(f"The model of the run before was moved to {PREVIOUS_FOLDER}/{folder.name} in the model folder.")
 
 
@@ -100,8 +109,7 @@ def save_model(
     """
     weights_sha256 = hash_weights(model)
     bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimizer's variables
-    with write_atomically(model_dir / WEIGHTS_FILE) as partial:
-        bare.save_weights(partial)
+    write_weights(bare, model_dir / WEIGHTS_FILE)
     description = {
         "architecture": settings.model_dump(mode="json"),
         "output_channels": output_channels,
@@ -110,6 +118,23 @@ def save_model(
     }
     write_json(model_dir / DESCRIPTION_FILE, description)
     return weights_sha256
+
+
+def write_weights(model: keras.Model, path: Path) -> None:
+    """Write the weights of a network, and the state of its optimizer if it has one, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        If there is no room, or the folder cannot be written.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
+    num_values = sum(math.prod(variable.shape) for variable in variables)
+    with write_atomically(path) as partial:
+        # HDF5 ends the process with a segmentation fault where the disk is full, so the room is tried out before.
+        partial.write_bytes(bytes(MAX_BYTES_PER_VALUE * num_values + MAX_HDF5_BYTES_PER_ARRAY * len(variables)))
+        model.save_weights(partial)
 
 
 def load_model(model_dir: Path) -> TrainedModel:
@@ -123,8 +148,9 @@ def load_model(model_dir: Path) -> TrainedModel:
         If a file is damaged, or the weights are not those that the description names.
     """
     description_path, weights_path = model_dir / DESCRIPTION_FILE, model_dir / WEIGHTS_FILE
-    if not description_path.is_file() or not weights_path.is_file():
-        raise MissingInputError(f"{WEIGHTS_FILE} is not in the model folder; run the train task first.")
+    for path in (weights_path, description_path):
+        if not path.is_file():
+            raise MissingInputError(f"{path.name} is not in the model folder; run the train task first.")
     try:
         description = json.loads(description_path.read_text(encoding="utf-8"))
         settings = TypeAdapter(ModelSettings).validate_json(json.dumps(description["architecture"]))
@@ -151,8 +177,10 @@ def load_weights(model: keras.Model, path: Path) -> None:
         If the file is damaged or belongs to another architecture.
     """
     try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # so Keras says that it skipped a layer
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, UserWarning) as error:
         raise ModelError(
             f"{path.name}: damaged, or not weights of this {model.name}; run the train task again."
         ) from error

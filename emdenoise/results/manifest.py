@@ -4,6 +4,7 @@ Records travel with the data: each task copies those of the tasks before it besi
 ``output/records/`` has all four in the end. Reports are made from records alone.
 """
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emdenoise import __version__
 from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import write_atomically, write_json
+from emdenoise.data.storage import explain_os_errors, write_atomically, write_json
 from emdenoise.errors import DataError, MissingInputError
 from emdenoise.results.environment import describe_code, describe_environment
 
@@ -116,7 +117,7 @@ class TaskRecorder:
             emdenoise_version=__version__,
             commit=commit,
             is_dirty=is_dirty,
-            settings=self._config.model_dump(mode="json"),
+            settings=describe_settings(self._config),
             settings_sha256=hash_settings(self._config),
             inputs=inputs,
             outputs=outputs,
@@ -128,6 +129,15 @@ class TaskRecorder:
         )
         write_json(folder / RECORDS_FOLDER / f"{self._task}.json", record.model_dump(mode="json"))
         return record
+
+
+def describe_settings(config: RunConfig) -> dict[str, Any]:
+    """Give all settings as JSON values, without the absolute path of a mirror on this machine."""
+    settings = config.model_dump(mode="json")
+    mirror = config.data.mirror
+    if mirror is not None and mirror.startswith(("/", "~", "file://")):
+        settings["data"]["mirror"] = f"{Path(mirror).name} (path {hashlib.sha256(mirror.encode()).hexdigest()[:12]})"
+    return settings
 
 
 def read_record(folder: Path, task: str) -> TaskRecord:
@@ -147,6 +157,19 @@ def read_record(folder: Path, task: str) -> TaskRecord:
         return TaskRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise DataError(f"{task}.json: damaged, or of another version; run the {task} task again.") from error
+
+
+def forget_record(folder: Path, task: str) -> None:
+    """Remove the record of a task, before its outputs are replaced one by one: a failed run is then no run.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    path = folder / RECORDS_FOLDER / f"{task}.json"
+    with explain_os_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def copy_records(source: Path, destination: Path) -> None:

@@ -87,7 +87,8 @@ def _collect_facts(
     network, noisy = methods["network"], methods["noisy"]
 
     def show_gain(other: dict[str, Any]) -> str:
-        return f"{network['psnr_db']['mean'] - other['psnr_db']['mean']:+.1f} dB"
+        reached, compared = network["psnr_db"]["mean"], other["psnr_db"]["mean"]
+        return "–" if reached is None or compared is None else f"{reached - compared:+.1f} dB"
 
     facts = [{"value": show_gain(noisy), "meaning": "PSNR of the network over the noisy images"}]
     if best is not None:

@@ -117,9 +117,10 @@ def make_table(scores: dict[str, Any], *, is_compact: bool = False) -> list[list
 
 
 def find_best_classical(scores: dict[str, Any], metric: str) -> str | None:
-    """Name the classical method with the largest mean of a metric; None if there is no classical method."""
-    classical = [name for name in scores["methods"] if name not in ("noisy", "network")]
-    return max(classical, key=lambda name: float(scores["methods"][name][metric]["mean"]), default=None)
+    """Name the classical method with the largest mean of a metric; None if no classical method has one."""
+    means = {name: method[metric]["mean"] for name, method in scores["methods"].items()}
+    classical = [name for name, mean in means.items() if name not in ("noisy", "network") and mean is not None]
+    return max(classical, key=lambda name: float(means[name]), default=None)
 
 
 def _show_interval(

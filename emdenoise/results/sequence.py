@@ -5,7 +5,7 @@ from typing import Any
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import MissingInputError, ModelError
-from emdenoise.results.manifest import TaskRecord, read_record
+from emdenoise.results.manifest import TaskRecord, describe_settings, read_record
 
 
 def check_source(config: RunConfig, downloaded: TaskRecord) -> None:
@@ -47,7 +47,7 @@ def check_data(config: RunConfig, data_dir: Path, *names: str) -> dict[str, str]
     record = read_record(data_dir, "preprocess")
     sections = ("data", "simulation") if config.data.source == "graphene" else ("data",)
     for section in sections:
-        given = getattr(config, section).model_dump(mode="json")
+        given = describe_settings(config)[section]
         other = [name for name, value in given.items() if record.settings[section].get(name) != value]
         if other:
             raise MissingInputError(

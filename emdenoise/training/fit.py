@@ -5,11 +5,13 @@ makes a continued training equal to an undisturbed one.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.data.pipeline import Batch
@@ -37,7 +39,7 @@ class TrainingResult:
     ----------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``,
-        ``validation_s``, ``images_per_second``.
+        ``validation_s``, ``images_per_second``, ``num_images``, ``first_step_s``; losses are means over the images.
     num_continued_epochs : int
         Epochs that an interrupted run had done before.
     first_step_s : float
@@ -129,21 +131,19 @@ def train_model(
 def _train_epoch(
     model: keras.Model, batches: Batches, epoch: int, num_epochs: int, progress: Progress
 ) -> dict[str, float]:
-    started, num_images, first_step_s = time.perf_counter(), 0, 0.0
-    model.reset_metrics()
-    losses: Mapping[str, float] = {}
+    started, num_images, sum_of_losses, first_step_s = time.perf_counter(), 0, 0.0, 0.0
     for step in range(len(batches)):
         inputs, targets = batches.read(epoch, step)
-        losses = model.train_on_batch(inputs, targets, return_dict=True)
+        sum_of_losses += len(inputs) * _take_step(model, model.train_on_batch, inputs, targets)
         num_images += len(inputs)
         if step == 0:
             first_step_s = time.perf_counter() - started
-        note = f"epoch {epoch + 1}/{num_epochs}, loss {float(losses['loss']):.3g}"
+        note = f"epoch {epoch + 1}/{num_epochs}, loss {sum_of_losses / num_images:.3g}"
         progress.step("train", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
     train_s = time.perf_counter() - started
     return {
         "epoch": epoch + 1,
-        "loss": float(losses["loss"]),
+        "loss": sum_of_losses / num_images,
         "num_images": num_images,
         "train_s": train_s,
         "first_step_s": first_step_s,
@@ -152,12 +152,18 @@ def _train_epoch(
 
 
 def _validate(model: keras.Model, validation: Batches) -> dict[str, float]:
-    started = time.perf_counter()
-    model.reset_metrics()
-    losses: Mapping[str, float] = {}
+    started, num_images, sum_of_losses = time.perf_counter(), 0, 0.0
     for step in range(len(validation)):
-        losses = model.test_on_batch(*validation.read(0, step), return_dict=True)
-    return {"validation_loss": float(losses["loss"]), "validation_s": time.perf_counter() - started}
+        inputs, targets = validation.read(0, step)
+        sum_of_losses += len(inputs) * _take_step(model, model.test_on_batch, inputs, targets)
+        num_images += len(inputs)
+    return {"validation_loss": sum_of_losses / num_images, "validation_s": time.perf_counter() - started}
+
+
+def _take_step(model: keras.Model, take: Callable[..., Mapping[str, float]], *batch: npt.NDArray[np.generic]) -> float:
+    """Train or test on one batch and give its loss alone; whether Keras adds up the batches before does not matter."""
+    model.reset_metrics()
+    return float(take(*batch, return_dict=True)["loss"])
 
 
 def _find_best(history: History) -> int:

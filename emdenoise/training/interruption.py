@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from emdenoise.data.storage import hash_file, write_atomically, write_json
-from emdenoise.models.checkpoints import load_weights
+from emdenoise.data.storage import hash_file, write_json
+from emdenoise.errors import ModelError
+from emdenoise.models.checkpoints import load_weights, write_weights
 
 STATE_FILE = "state.json"
 BEST_FILE = "best.weights.h5"
@@ -45,9 +47,14 @@ class CheckpointFolder:
             If the folder cannot be written.
         """
         weights = self.path / f"epoch-{len(history):05d}.weights.h5"
-        with write_atomically(weights) as partial:
-            model.save_weights(partial)
-        state = {"run_key": self.run_key, "weights": weights.name, "sha256": hash_file(weights), "history": history}
+        write_weights(model, weights)
+        state = {
+            "run_key": self.run_key,
+            "weights": weights.name,
+            "sha256": hash_file(weights),
+            "random_states": [keras.ops.convert_to_numpy(state).tolist() for state in _list_random_states(model)],
+            "history": history,
+        }
         write_json(self.path / STATE_FILE, state)
         for old in self.path.glob("epoch-*.weights.h5"):
             if old != weights:
@@ -55,8 +62,7 @@ class CheckpointFolder:
 
     def save_best(self, model: keras.Model) -> None:
         """Keep the weights of the best epoch so far."""
-        with write_atomically(self.path / BEST_FILE) as partial:
-            model.save_weights(partial)
+        write_weights(model, self.path / BEST_FILE)
 
     def restore(self, model: keras.Model) -> History:
         """Load the last epoch into a compiled model.
@@ -65,24 +71,44 @@ class CheckpointFolder:
         -------
         list of dict
             History of the epochs that are done; empty where there is no whole checkpoint of this training.
+
+        Raises
+        ------
+        ModelError
+            If the weights do not fit the model; the checkpoint is removed, so that the next training starts anew.
         """
         try:
             state = json.loads((self.path / STATE_FILE).read_text(encoding="utf-8"))
             weights = self.path / str(state["weights"])
             is_whole = state["run_key"] == self.run_key and hash_file(weights) == state["sha256"]
             history: History = state["history"]
+            random_states = state["random_states"]
         except (OSError, ValueError, KeyError, TypeError):
             return []
         if not is_whole:
             return []
         model.optimizer.build(model.trainable_variables)
-        load_weights(model, weights)
+        self._load(model, weights)
+        for variable, value in zip(_list_random_states(model), random_states, strict=True):
+            variable.assign(np.asarray(value, variable.dtype))
         return history
 
     def restore_best(self, model: keras.Model) -> None:
-        """Load the weights of the best epoch."""
-        load_weights(model, self.path / BEST_FILE)
+        """Load the weights of the best epoch; raises like `restore`."""
+        self._load(model, self.path / BEST_FILE)
+
+    def _load(self, model: keras.Model, weights: Path) -> None:
+        try:
+            load_weights(model, weights)
+        except ModelError:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         """Remove the files after the training is complete."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _list_random_states(model: keras.Model) -> list[keras.Variable]:
+    """List where each dropout is in its random numbers; Keras does not keep that with the weights."""
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]

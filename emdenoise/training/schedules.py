@@ -23,7 +23,7 @@ def make_learning_rate(settings: TrainingSettings, num_steps: int) -> LearningRa
     float or keras LearningRateSchedule
         A number for the constant schedule without warm-up.
     """
-    warmup_steps = round(settings.warmup_fraction * num_steps)
+    warmup_steps = min(round(settings.warmup_fraction * num_steps), num_steps - 1)
     if settings.schedule == "constant" and warmup_steps == 0:
         return settings.learning_rate
     return keras.optimizers.schedules.CosineDecay(

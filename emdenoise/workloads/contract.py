@@ -9,13 +9,16 @@ import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.architectures import UNetSettings
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import EvaluationSettings, RunConfig, SimulationSettings
 from emdenoise.data.storage import RecordFile
 from emdenoise.errors import SettingsError
 from emdenoise.evaluation.metrics import psnr
 from emdenoise.evaluation.score import DATA_RANGE, ImageScores
 from emdenoise.evaluation.throughput import Denoiser, Latency
 from emdenoise.progress import Progress
+
+SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom")
+"""Settings of the section `evaluation` that move a score or its interval."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,18 @@ def check_division(config: RunConfig) -> None:
     """
     if config.division == "open":
         return
-    training = config.training
+    training, scoring = config.training, EvaluationSettings()
     fixed: list[tuple[str, object, object]] = [
         ("data.source", config.data.source, "graphene"),
+        ("data.seed", config.data.seed, 0),
         ("training.loss", training.loss, "mean_squared_error"),
         ("training.optimizer", training.optimizer, "adam"),
         ("training.crop_size_px", training.crop_size_px, None),
         ("training.flip", training.flip, False),
+        *(
+            (f"evaluation.{name}", getattr(config.evaluation, name), getattr(scoring, name))
+            for name in SCORING_SETTINGS
+        ),
     ]
     for section, given, reference in (
         ("model", config.model, UNetSettings()),

@@ -326,12 +326,12 @@ def test_every_setting_of_a_network_changes_the_network(small: Any, name: str, v
 
 def test_literal_settings_name_only_values_that_code_distinguishes() -> None:
     """A value of a Literal that no code compares with would be accepted and ignored."""
-    code = "\n".join(
-        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.parent.name != "config"
-    )
+    code = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.parent.name != "config")
     for settings in CLASSES.values():
         for name, field in settings.model_fields.items():
             if get_origin(field.annotation) is Literal and name not in ("initializer", "loss", "precision"):
                 values = get_args(field.annotation)
                 mentioned = [value for value in values if f'"{value}"' in code]
-                assert len(mentioned) >= len(values) - 1, f"{settings.__name__}.{name}: {values}, code knows {mentioned}"
+                assert len(mentioned) >= len(values) - 1, (
+                    f"{settings.__name__}.{name}: {values}, code knows {mentioned}"
+                )

@@ -65,7 +65,9 @@ def test_the_image_of_one_slice_equals_a_fine_multislice(kind: str, tolerance: f
 
 
 @pytest.mark.parametrize("period_px", [8, 12, 16, 32])
-@pytest.mark.parametrize("optics", [OPTICS, Optics(200, 120, 3, 40), Optics(80, 30, -8, 5), Optics(300, -400, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    "optics", [OPTICS, Optics(200, 120, 3, 40), Optics(80, 30, -8, 5), Optics(300, -400, 0.0, 0.0)]
+)
 def test_a_weak_phase_grating_is_imaged_with_the_textbook_transfer_function(optics: Optics, period_px: int) -> None:
     """Intensity 1 + 2φ sin χ · E, with χ = π Cs λ³ q⁴/2 − π Δf λ q² and E = exp(−(π λ Δ q²)²/4).
 
@@ -162,7 +164,7 @@ def test_the_drawn_optics_lie_within_the_settings(index: int) -> None:
 
 
 def test_the_margin_hides_the_periodic_boundary() -> None:
-    """At the middle of the default conditions the image is that of a far larger sheet to one percent of its contrast."""
+    """Amid the default conditions the image is that of a far larger sheet to one percent of its contrast."""
     size, far, margin = 64, 64, SimulationSettings().margin_px
     optics = Optics(80, -52.0, -6.0, 20.0)
     large = make_sheet(size + 2 * far)

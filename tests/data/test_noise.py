@@ -131,11 +131,11 @@ def test_a_share_of_dead_pixels_outside_zero_to_one_is_refused(fraction: float) 
 
 @pytest.mark.parametrize("readout_noise", [-1, np.nan])
 def test_a_negative_readout_noise_is_refused(readout_noise: float) -> None:
-    with pytest.raises(ValueError, match="readout_noise is .*; it must be at least 0"):
+    with pytest.raises(ValueError, match=r"readout_noise is .*; it must be at least 0"):
         apply_readout_noise(IMAGE, readout_noise=readout_noise, rng=make_generator(0, "test"))
 
 
 @pytest.mark.parametrize("width", [0, -1, np.nan])
 def test_a_beam_without_width_is_refused(width: float) -> None:
-    with pytest.raises(ValueError, match="width_fraction is .*; it must be positive"):
+    with pytest.raises(ValueError, match=r"width_fraction is .*; it must be positive"):
         make_beam_profile((4, 4), width_fraction=width, centre_fraction=(0, 0))

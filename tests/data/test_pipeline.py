@@ -38,7 +38,9 @@ def read_epoch(batches: TrainingBatches, epoch: int) -> list[np.ndarray]:
 @given(
     num_images=st.integers(1, 20), batch_size=st.integers(1, 25), crops=st.integers(1, 3), epoch=st.integers(0, 1000)
 )
-def test_every_image_is_seen_equally_often_in_an_epoch(num_images: int, batch_size: int, crops: int, epoch: int) -> None:
+def test_every_image_is_seen_equally_often_in_an_epoch(
+    num_images: int, batch_size: int, crops: int, epoch: int
+) -> None:
     records = CodedRecords(num_images, 4, 4)
     batches = make_batches(records, batch_size=batch_size, crops_per_image=crops)
     seen = np.concatenate([images[:, 0, 0, 0] // 1_000_000 for images in read_epoch(batches, epoch)])
@@ -47,7 +49,9 @@ def test_every_image_is_seen_equally_often_in_an_epoch(num_images: int, batch_si
 
 @given(num_images=st.integers(1, 20), batch_size=st.integers(1, 25))
 def test_all_batches_but_the_last_are_full(num_images: int, batch_size: int) -> None:
-    sizes = [len(images) for images in read_epoch(make_batches(CodedRecords(num_images, 4, 4), batch_size=batch_size), 0)]
+    sizes = [
+        len(images) for images in read_epoch(make_batches(CodedRecords(num_images, 4, 4), batch_size=batch_size), 0)
+    ]
     assert sum(sizes) == num_images
     assert all(size == batch_size for size in sizes[:-1])
     assert 1 <= sizes[-1] <= batch_size

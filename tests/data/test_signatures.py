@@ -15,7 +15,9 @@ from emdenoise.data.storage import RecordFile, write_records
 ELECTRONS = 100.0
 
 
-def draw(seed: int = 0, change: Callable[[Record], Record] = lambda record: record, count: int = 10) -> Iterator[Record]:
+def draw(
+    seed: int = 0, change: Callable[[Record], Record] = lambda record: record, count: int = 10
+) -> Iterator[Record]:
     """Draw counts of an even image, as the simulation stores them: scale 2.5, black level -1.5."""
     rng = np.random.default_rng(seed)
     clean = np.linspace(0.8, 1.2, 64, dtype=np.float32) * np.ones((64, 1), np.float32)
@@ -54,7 +56,9 @@ def test_equal_content_is_equal(sign_records: Callable[..., Signature]) -> None:
 def test_rounding_of_clean_images_and_other_counts_are_within_tolerance(sign_records: Callable[..., Signature]) -> None:
     expected = sign_records()
     for seed in range(1, 6):
-        rounded = sign_records(seed=seed, change=lambda record: replace(record, clean=record.clean * np.float32(1 + 1e-6)))
+        rounded = sign_records(
+            seed=seed, change=lambda record: replace(record, clean=record.clean * np.float32(1 + 1e-6))
+        )
         assert compare(rounded, expected) == "within tolerance"
 
 
@@ -68,9 +72,7 @@ def test_rounding_of_clean_images_and_other_counts_are_within_tolerance(sign_rec
     ],
     ids=["clean shifted", "noisy shifted", "noisy scaled", "mirrored"],
 )
-def test_other_images_are_different(
-    sign_records: Callable[..., Signature], change: Callable[[Record], Record]
-) -> None:
+def test_other_images_are_different(sign_records: Callable[..., Signature], change: Callable[[Record], Record]) -> None:
     assert compare(sign_records(seed=1, change=change), sign_records()) == "different"
 
 

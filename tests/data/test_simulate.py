@@ -186,9 +186,7 @@ def test_vacuum_has_the_place_in_the_window_that_the_settings_say(config: RunCon
 
 
 def test_dead_pixels_are_as_many_as_the_record_says() -> None:
-    settings = SMALL.model_copy(
-        update={"dead_pixel_fraction": (0.05, 0.05), "readout_noise_electrons": (0.0, 0.0)}
-    )
+    settings = SMALL.model_copy(update={"dead_pixel_fraction": (0.05, 0.05), "readout_noise_electrons": (0.0, 0.0)})
     (record, _) = simulate_specimen(settings, 0, "train", 0)
     window = IntensityScale(record.attributes["intensity_offset"], record.attributes["intensity_scale"])
     dead = np.isclose(record.noisy, window.apply(np.zeros((1, 1), np.float32))).sum()

@@ -52,7 +52,9 @@ def count_neighbours(flat: Points) -> np.ndarray:
 def find_rings(flat: Points, centre: Points, radius: float) -> Counter[int]:
     """Count the smallest rings by size around a point: faces of the bond network, each walked once."""
     tree = cKDTree(flat)
-    neighbours = [[other for other in tree.query_ball_point(point, REACH) if (flat[other] != point).any()] for point in flat]
+    neighbours = [
+        [other for other in tree.query_ball_point(point, REACH) if (flat[other] != point).any()] for point in flat
+    ]
     faces = set()
     for start in tree.query_ball_point(centre, radius):
         for following in neighbours[start]:
@@ -209,7 +211,9 @@ def test_every_kind_of_specimen_is_the_same_for_the_same_generator(seed: int, ki
 
 
 def follow(points: Points, sheet: Sheet, **wave: float) -> Points:
-    return ripple(replace(sheet, positions=points, defects=NO_DEFECTS), rng=make_generator(5, "ripple"), **wave).positions
+    return ripple(
+        replace(sheet, positions=points, defects=NO_DEFECTS), rng=make_generator(5, "ripple"), **wave
+    ).positions
 
 
 @given(height=st.floats(0, 1.0), wavelength=st.floats(20, 60))
@@ -258,7 +262,10 @@ def test_the_discs_of_defects_move_with_their_atoms() -> None:
 @given(displacement=st.floats(0, 0.3), seed=seeds)
 def test_thermal_displacements_have_the_given_root_mean_square_along_each_axis(displacement: float, seed: int) -> None:
     sheet = make_sheet(side=100.0)
-    moved = displace(sheet, displacement_angstrom=displacement, rng=make_generator(seed, "heat")).positions - sheet.positions
+    moved = (
+        displace(sheet, displacement_angstrom=displacement, rng=make_generator(seed, "heat")).positions
+        - sheet.positions
+    )
     num_atoms = len(moved)
     root_mean_square = np.sqrt((moved**2).mean(axis=0))
     assert root_mean_square == pytest.approx(displacement, rel=5 / np.sqrt(2 * num_atoms))

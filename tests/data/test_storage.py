@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -97,7 +96,10 @@ def test_no_records_are_an_error_and_leave_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: replace(record, clean=None), "image 2: has mask, noisy, the images before it clean, mask, noisy"),
+        (
+            lambda record: replace(record, clean=None),
+            "image 2: has mask, noisy, the images before it clean, mask, noisy",
+        ),
         (lambda record: replace(record, attributes={}), "all images of a source must have the same fields"),
         (
             lambda record: replace(record, noisy=record.noisy[:16]),
@@ -128,9 +130,13 @@ def test_an_error_inside_leaves_the_old_file_as_it_was(path: Path, draw_records:
 
 
 def test_an_interruption_inside_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), write_atomically(tmp_path / "folder" / "a.txt") as partial:
-        partial.write_text("half")
-        raise KeyboardInterrupt
+    def write_half() -> None:
+        with write_atomically(tmp_path / "folder" / "a.txt") as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert list((tmp_path / "folder").iterdir()) == []
 
 
@@ -230,7 +236,9 @@ def damage_scalar_noisy(path: Path) -> None:
 )
 def test_a_damaged_file_is_one_line_with_a_remedy(path: Path, damage: Callable[[Path], None]) -> None:
     damage(path)
-    with pytest.raises(DataError, match=r"train\.h5: damaged or not a file of the preprocess task; run that task again"):
+    with pytest.raises(
+        DataError, match=r"train\.h5: damaged or not a file of the preprocess task; run that task again"
+    ):
         RecordFile(path)
 
 
@@ -357,7 +365,8 @@ def test_a_disk_that_is_really_full_ends_with_the_exit_code_and_no_crash(tmp_pat
     (tmp_path / "write.py").write_text(WRITE)
     (tmp_path / "disk").mkdir()
     # 128 KiB hold 28 images; the metadata does not fit with 30, nothing does with 2000.
-    command = 'mount -t tmpfs -o size=128k none disk; for n in 20 30 31 33 2000; do "$0" write.py disk $n; echo "$n: $?"; done'
+    write_files = 'for n in 20 30 31 33 2000; do "$0" write.py disk $n; echo "$n: $?"; done'
+    command = f"mount -t tmpfs -o size=128k none disk; {write_files}"
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", command, sys.executable],
         cwd=tmp_path,
@@ -369,5 +378,9 @@ def test_a_disk_that_is_really_full_ends_with_the_exit_code_and_no_crash(tmp_pat
     line = "disk/train.h5 cannot be written: No space left on device; free space or give a folder that you may write"
     assert done.stdout.count(line) == 4
     assert [text for text in done.stdout.splitlines() if ": " in text and text[0].isdigit()] == [
-        "20: 0", "30: 7", "31: 7", "33: 7", "2000: 7"
+        "20: 0",
+        "30: 7",
+        "31: 7",
+        "33: 7",
+        "2000: 7",
     ]

@@ -1,0 +1,74 @@
+"""What the tests of networks share: tiny settings, seeded networks, the dtype policy put back."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from emdenoise.arrays import FloatImage
+from emdenoise.config.architectures import ModelSettings
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.models import build_model
+from emdenoise.models.backend import prepare_backend
+
+TINY: dict[str, dict[str, Any]] = {
+    "unet": {"filters": [4], "bottom_filters": 4, "batch_norm_momentum": 0.5},
+    "dncnn": {"depth": 3, "filters": 4, "batch_norm_momentum": 0.5},
+}
+"""What makes a network small; an entry of MODELS that is absent is tested with its defaults."""
+
+
+@pytest.fixture(autouse=True)
+def put_precision_back() -> Iterator[None]:
+    """Leave the dtype policy as it was before the test."""
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(scope="session")
+def make_settings() -> Callable[..., ModelSettings]:
+    """Give a function from a name of MODELS and changes to small settings."""
+
+    def make(name: str, **changes: Any) -> ModelSettings:
+        content = {"name": name, **TINY.get(name, {}), **changes}
+        settings: ModelSettings = TypeAdapter(ModelSettings).validate_json(json.dumps(content))
+        return settings
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_network(make_settings: Callable[..., ModelSettings]) -> Callable[..., keras.Model]:
+    """Give a function from a name of MODELS and changes to a small network, always of the same weights for a seed."""
+
+    def make(
+        name: str, *, seed: int = 0, output_channels: int = 1, precision: Any = "float32", **changes: Any
+    ) -> keras.Model:
+        prepare_backend(TrainingSettings(precision=precision), seed)
+        return build_model(make_settings(name, **changes), output_channels=output_channels)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def disturb() -> Callable[[keras.Model], keras.Model]:
+    """Give a function that moves every weight, so that running means, gains and offsets are not 0 and 1."""
+
+    def move_weights(model: keras.Model) -> keras.Model:
+        rng = np.random.default_rng(9)
+        # Uniform and positive: a running variance may not be negative.
+        model.set_weights([value + rng.uniform(0.05, 0.3, value.shape) for value in model.get_weights()])
+        return model
+
+    return move_weights
+
+
+@pytest.fixture
+def noisy() -> FloatImage:
+    """Give three images of noise, 16 × 16."""
+    return np.random.default_rng(1).normal(0.5, 0.2, (3, 16, 16)).astype(np.float32)

@@ -1,0 +1,62 @@
+"""What is set and asked of the backend of Keras."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow
+
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.models.backend import choose_compilation, list_accelerators, prepare_backend
+from emdenoise.models.checkpoints import hash_weights
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's devices")
+
+
+@pytest.fixture
+def pretend_devices(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, dict[str, str]]], None]:
+    """Give a function that makes TensorFlow see graphics cards and their details."""
+
+    def pretend(details: dict[str, dict[str, str]]) -> None:
+        monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind: list(details))
+        monkeypatch.setattr(tensorflow.config.experimental, "get_device_details", lambda device: details[device])
+
+    return pretend
+
+
+@pytest.mark.skipif(bool(tensorflow.config.list_physical_devices("GPU")), reason="needs a machine without GPU")
+def test_a_cpu_has_no_accelerators_and_compiles_without_xla() -> None:
+    assert list_accelerators() == []
+    assert choose_compilation() is False
+
+
+def test_accelerators_are_named_by_their_model(pretend_devices: Callable[[dict[str, dict[str, str]]], None]) -> None:
+    pretend_devices({"GPU:0": {"device_name": "NVIDIA H100"}, "GPU:1": {}})
+    assert list_accelerators() == ["NVIDIA H100", "GPU"]
+    assert choose_compilation() is True
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_precision_becomes_the_policy_of_new_layers(precision: str) -> None:
+    prepare_backend(TrainingSettings.model_validate({"precision": precision}), 0)
+    assert keras.layers.Dense(1).dtype_policy.name == precision
+
+
+def test_starting_weights_follow_from_the_seed_of_the_run_alone() -> None:
+    hashes = []
+    for seed, disturbance in ((3, 0), (3, 77), (4, 0)):
+        np.random.default_rng(disturbance).normal()
+        keras.utils.set_random_seed(disturbance)
+        prepare_backend(TrainingSettings(), seed)
+        hashes.append(hash_weights(keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_backend_is_asked_for_the_same_bits_only_where_the_settings_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(tensorflow.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    prepare_backend(TrainingSettings(deterministic=False), 0)
+    assert asked == []
+    prepare_backend(TrainingSettings(deterministic=True), 0)
+    assert asked == [True]

@@ -1,0 +1,152 @@
+"""What holds for every entry of MODELS; a new network passes these tests or does not enter the table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import keras
+import numpy as np
+import pytest
+
+from emdenoise.arrays import FloatImage
+from emdenoise.config.architectures import ModelSettings
+from emdenoise.models import MODELS, count_parameters
+from emdenoise.models.backend import choose_compilation
+from emdenoise.models.checkpoints import hash_weights, load_model, save_model
+
+Network = Callable[..., keras.Model]
+
+pytestmark = pytest.mark.parametrize("name", MODELS)
+
+
+def test_the_network_has_settings_of_its_name(name: str) -> None:
+    union = get_args(ModelSettings)[0]
+    assert name in {get_args(settings.model_fields["name"].annotation)[0] for settings in get_args(union)}
+
+
+@pytest.mark.parametrize("output_channels", [1, 2])
+def test_an_image_of_any_size_keeps_its_shape(name: str, output_channels: int, make_network: Network) -> None:
+    model = make_network(name, output_channels=output_channels)
+    for shape in ((16, 16), (24, 40)):
+        result = np.asarray(model(np.zeros((2, *shape, 1), np.float32)))
+        assert result.shape == (2, *shape, output_channels)
+
+
+def test_the_prediction_is_float32_and_finite(name: str, make_network: Network, noisy: FloatImage) -> None:
+    model = make_network(name)
+    for image in (noisy, np.zeros_like(noisy), 1000 * noisy):
+        result = model.predict_on_batch(image[..., None])
+        assert result.dtype == np.float32
+        assert np.isfinite(result).all()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name: str, make_network: Network) -> None:
+    hashes = [hash_weights(make_network(name, seed=seed)) for seed in (5, 6, 5)]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_one_step_of_training_changes_every_weight(name: str, make_network: Network, noisy: FloatImage) -> None:
+    model = make_network(name)
+    before = model.get_weights()
+    model.compile(optimizer="sgd", loss="mean_squared_error", jit_compile=choose_compilation())
+    model.train_on_batch(noisy[..., None], noisy[:, ::-1, :, None])
+    for weight, old, new in zip(model.weights, before, model.get_weights(), strict=True):
+        assert (old != new).any(), f"{weight.path} did not learn"
+
+
+@pytest.mark.parametrize("output_channels", [1, 2])
+def test_a_saved_network_comes_back_bit_for_bit(
+    name: str,
+    output_channels: int,
+    make_network: Network,
+    make_settings: Callable[..., ModelSettings],
+    disturb: Callable[[keras.Model], keras.Model],
+    noisy: FloatImage,
+    tmp_path: Path,
+) -> None:
+    model = disturb(make_network(name, output_channels=output_channels))
+    facts = {"workload": "denoise"}
+    saved = save_model(model, tmp_path, make_settings(name), output_channels=output_channels, facts=facts)
+    loaded = load_model(tmp_path)
+    assert loaded.weights_sha256 == saved == hash_weights(model)
+    assert loaded.description["workload"] == "denoise"
+    for old, new in zip(model.get_weights(), loaded.model.get_weights(), strict=True):
+        assert old.dtype == new.dtype
+        assert np.array_equal(old, new)
+    assert np.array_equal(model(noisy[..., None]), loaded.model(noisy[..., None]))
+
+
+def test_bfloat16_layers_keep_float32_weights_and_an_unrounded_float32_result(
+    name: str, make_network: Network, noisy: FloatImage
+) -> None:
+    exact, rounded = (make_network(name, precision=precision) for precision in ("float32", "mixed_bfloat16"))
+    assert "bfloat16" in {layer.compute_dtype for layer in rounded.layers}
+    assert {str(weight.dtype) for weight in rounded.weights} == {"float32"}
+    assert hash_weights(exact) == hash_weights(rounded)
+    expected, found = (np.asarray(model(noisy[..., None])) for model in (exact, rounded))
+    assert found.dtype == np.float32
+    # bfloat16 is the upper half of a float32: a result rounded to it has an empty lower half.
+    assert (found.view(np.uint32) & 0xFFFF).any()
+    # 8 bits of mantissa: each layer errs by 0.4 %.
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_the_count_of_parameters_is_the_count_of_all_numbers(name: str, make_network: Network) -> None:
+    model = make_network(name)
+    assert count_parameters(model) == sum(values.size for values in model.get_weights())
+
+
+@pytest.mark.parametrize("mean_and_std", [(0.25, 0.5), (-0.5, 2.0)])
+@pytest.mark.parametrize("is_residual", [False, True])
+def test_the_settings_of_the_intensity_are_an_affine_change_of_units(
+    name: str,
+    is_residual: bool,
+    mean_and_std: tuple[float, float],
+    make_network: Network,
+    disturb: Callable[[keras.Model], keras.Model],
+    noisy: FloatImage,
+) -> None:
+    mean, std = mean_and_std
+    plain = disturb(make_network(name))
+    scaled = make_network(name, intensity_mean=mean, intensity_std=std, predict_residual=is_residual)
+    scaled.set_weights(plain.get_weights())
+    images = noisy[..., None]
+    inside = std * np.asarray(plain((images - mean) / std))
+    expected = inside + (images if is_residual else mean)
+    assert np.asarray(scaled(images)) == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(np.abs(inside).max()))
+
+
+@pytest.mark.parametrize("changes", [{}, {"intensity_mean": 0.25, "intensity_std": 0.5}])
+def test_a_residual_network_whose_output_is_zero_returns_the_image(
+    name: str, changes: dict[str, Any], make_network: Network, noisy: FloatImage
+) -> None:
+    model = make_network(name, predict_residual=True, **changes)
+    output = model.get_layer("output")
+    output.set_weights([np.zeros_like(value) for value in output.get_weights()])
+    assert np.array_equal(model(noisy[..., None]), noisy[..., None])
+
+
+def test_a_network_whose_output_is_zero_returns_the_mean_intensity(
+    name: str, make_network: Network, noisy: FloatImage
+) -> None:
+    model = make_network(name, intensity_mean=0.25, intensity_std=0.5)
+    output = model.get_layer("output")
+    output.set_weights([np.zeros_like(value) for value in output.get_weights()])
+    assert np.array_equal(model(noisy[..., None]), np.full((*noisy.shape, 1), 0.25, np.float32))
+
+
+def test_the_momentum_is_the_weight_of_the_past_in_the_running_mean_and_variance(
+    name: str, make_network: Network, noisy: FloatImage
+) -> None:
+    for momentum in (0.0, 0.75):
+        model = make_network(name, batch_norm_momentum=momentum)
+        layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert layers
+        before_first = keras.Model(model.input, layers[0].input)
+        values = np.asarray(before_first(noisy[..., None]), np.float64)
+        model(noisy[..., None], training=True)
+        _, _, mean, variance = layers[0].get_weights()
+        # The running mean starts at 0, the running variance at 1.
+        assert mean == pytest.approx((1 - momentum) * values.mean((0, 1, 2)), rel=1e-4, abs=1e-6)
+        assert variance == pytest.approx(momentum + (1 - momentum) * values.var((0, 1, 2)), rel=1e-4, abs=1e-6)
+        assert {layer.momentum for layer in layers} == {momentum}

@@ -1,0 +1,103 @@
+"""Figures are PNG images that show what they are given."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from emdenoise.results import figures
+from emdenoise.results.figures import draw_learning_curve, draw_pictures
+from emdenoise.seeding import make_generator
+
+
+def read_png(png: bytes) -> np.ndarray:
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def make_history(num_epochs: int) -> list[dict[str, float]]:
+    return [
+        {"epoch": epoch, "loss": 0.1 / epoch, "validation_loss": 0.2 / epoch, "learning_rate": 0.01}
+        for epoch in range(1, num_epochs + 1)
+    ]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Keep the figures that are drawn."""
+    kept: list[Figure] = []
+    draw = figures._to_png
+
+    def keep(figure: Figure) -> bytes:
+        kept.append(figure)
+        return draw(figure)
+
+    monkeypatch.setattr(figures, "_to_png", keep)
+    return kept
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 30])
+def test_the_learning_curve_shows_every_epoch(num_epochs: int, drawn: list[Figure]) -> None:
+    assert read_png(draw_learning_curve(make_history(num_epochs))).ndim == 3
+    losses, rates = drawn[0].axes
+    curves = {str(line.get_label()): np.asarray(line.get_ydata()) for line in losses.get_lines()}
+    epochs = np.arange(1, num_epochs + 1)
+    assert curves["training"] == pytest.approx(0.1 / epochs)
+    assert curves["validation"] == pytest.approx(0.2 / epochs)
+    assert np.asarray(rates.get_lines()[0].get_ydata()).tolist() == [0.01] * num_epochs
+    assert rates.get_ylim()[0] == 0
+
+
+def test_a_schedule_that_ends_at_zero_is_drawn() -> None:
+    assert draw_learning_curve([figures | {"learning_rate": 0.0} for figures in make_history(2)])
+
+
+PICTURES = {
+    name: make_generator(index, "test").random((3, 16, 20), np.float32)
+    for index, name in enumerate(("noisy", "network", "clean"))
+}
+SCORES: Mapping[str, Sequence[float]] = {"noisy": [10.0, 11.0, 12.0], "network": [20.04, 21.06, np.inf]}
+
+
+def test_each_image_is_a_row_and_each_method_a_column_with_its_score(drawn: list[Figure]) -> None:
+    draw_pictures(PICTURES, SCORES)
+    assert [axis.get_title() for axis in drawn[0].axes] == [
+        *("noisy  10.0 dB", "network  20.0 dB", "clean"),
+        *("noisy  11.0 dB", "network  21.1 dB", "clean"),
+        *("noisy  12.0 dB", "network  inf dB", "clean"),
+    ]
+    for number, axis in enumerate(drawn[0].axes):
+        shown = np.asarray(axis.get_images()[0].get_array())
+        assert np.array_equal(shown, PICTURES[list(PICTURES)[number % 3]][number // 3])
+
+
+def test_all_methods_of_a_row_have_the_grey_scale_of_the_truth(drawn: list[Figure]) -> None:
+    draw_pictures(PICTURES, SCORES)
+    for number, axis in enumerate(drawn[0].axes):
+        truth = PICTURES["clean"][number // 3]
+        assert axis.get_images()[0].get_clim() == pytest.approx(tuple(np.percentile(truth, [0.1, 99.9])))
+
+
+@pytest.mark.parametrize("num_images", [1, 2])
+def test_images_of_two_sizes_and_numbers_are_drawn(num_images: int) -> None:
+    heights = [
+        len(read_png(draw_pictures({name: images[:num_images] for name, images in PICTURES.items()}, SCORES)))
+        for _ in range(2)
+    ]
+    assert heights[0] == heights[1] == 255 * num_images
+
+
+def test_an_even_truth_is_drawn() -> None:
+    assert draw_pictures({"noisy": PICTURES["noisy"], "clean": np.zeros((3, 16, 20), np.float32)}, {"noisy": [1, 2, 3]})
+
+
+def test_the_same_figure_is_the_same_bytes_and_no_style_is_left_behind() -> None:
+    before = dict(matplotlib.rcParams)
+    assert draw_pictures(PICTURES, SCORES) == draw_pictures(PICTURES, SCORES)
+    assert draw_learning_curve(make_history(3)) == draw_learning_curve(make_history(3))
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,278 @@
+"""The command line: a command for each task, one line for each error, and nothing else on the screen."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import emdenoise
+from emdenoise import cli, errors
+from emdenoise.cli import ConsoleProgress, list_paths, main, run_task
+from emdenoise.errors import EMDenoiseError
+from emdenoise.tasks import TASKS, Outcome
+
+ROOT = Path(__file__).parents[1]
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EMDenoiseError)]
+Task = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def logs_of_this_test_alone() -> Iterator[None]:
+    """Close the logs that the tasks of a test opened; a real process runs one task and ends."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+        if isinstance(handler, logging.StreamHandler):
+            handler.stream.close()
+    root.setLevel(level)
+
+
+def failing(error: BaseException) -> Task:
+    def task(*, progress: Any) -> Outcome:
+        raise error
+
+    return task
+
+
+def run_process(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a task made of lines of Python, as the program would, in a process of its own."""
+    script = [
+        "import os, sys; from pathlib import Path; from emdenoise.cli import run_task",
+        "from emdenoise.errors import StorageError; from emdenoise.tasks import Outcome",
+        "def task(*, progress):",
+        *(f"    {line}" for line in code.splitlines()),
+        "    return Outcome('the end')",
+        "sys.exit(run_task('train', task, Path('logs'), {}))",
+    ]
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(script)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Path]]]:
+    """Keep name and paths, the log folder among them, of each task that a command would run."""
+    calls: list[tuple[str, dict[str, Path]]] = []
+
+    def hear(name: str, task: Task, log_dir: Path, paths: dict[str, Path]) -> int:
+        assert task is TASKS[name]
+        calls.append((name, {**paths, "log_dir": log_dir}))
+        return 0
+
+    monkeypatch.setattr(cli, "run_task", hear)
+    return calls
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_every_task_is_a_command_and_nothing_else_is() -> None:
+    assert list(main.commands) == list(TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_help_of_a_task_tells_each_option_with_its_default(name: str) -> None:
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    words = " ".join(result.output.split())
+    assert (TASKS[name].__doc__ or "missing").split("\n")[0] in words
+    for option in [*list_paths(TASKS[name]), "log_dir"]:
+        assert f"--{option}" in words
+        assert f"--{option.replace('_', '-')}" in words
+        assert cli.MEANINGS[option] in words
+        assert f"[default: {cli.DEFAULTS[option]}]" in words
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert call("--version").output == f"emdenoise, version {emdenoise.__version__}\n"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_without_options_a_task_works_in_the_workspace(name: str, heard: list[Any]) -> None:
+    assert call(name).exit_code == 0
+    assert heard == [(name, {option: cli.DEFAULTS[option] for option in [*list_paths(TASKS[name]), "log_dir"]})]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_options_are_the_same_with_underscores_and_with_hyphens(name: str, heard: list[Any]) -> None:
+    options = [*list_paths(TASKS[name]), "log_dir"]
+    for change in (str, lambda option: option.replace("_", "-")):
+        assert call(name, *(f"--{change(option)}=some/{option}" for option in options)).exit_code == 0
+        assert (
+            call(name, *(part for option in options for part in (f"--{change(option)}", f"some/{option}"))).exit_code
+            == 0
+        )
+    assert heard == 4 * [(name, {option: Path("some") / option for option in options})]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "--epochs=3"], ["train", "surplus"], ["train", "--data_dir"], ["fly"], ["download", "--data_dir=x"]],
+    ids=" ".join,
+)
+def test_a_wrong_option_ends_with_exit_code_2_and_says_which(arguments: list[str], heard: list[Any]) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert arguments[-1].split("=")[0].lstrip("-") in result.output
+    assert heard == []
+
+
+def test_the_exit_codes_of_all_errors_differ_from_each_other_and_from_those_in_use() -> None:
+    codes = [kind.exit_code for kind in ERRORS if kind is not EMDenoiseError]
+    assert len(set(codes)) == len(codes) >= 7
+    assert not {0, EMDenoiseError.exit_code, 2, cli.EXIT_INTERRUPTED} & set(codes)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_an_error_is_one_line_with_its_exit_code_and_its_traceback_is_in_the_log(
+    kind: type[EMDenoiseError], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_task("train", failing(kind("a.h5 is damaged; run it again.")), tmp_path / "logs", {}) == kind.exit_code
+    shown = capfd.readouterr()
+    assert shown.err == "emdenoise train: a.h5 is damaged; run it again.\n"
+    assert shown.out == ""
+    log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
+    assert "Traceback (most recent call last)" in log
+    assert f"{kind.__name__}: a.h5 is damaged" in log
+
+
+def test_an_interruption_is_one_line_and_exit_code_130(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_task("train", failing(KeyboardInterrupt()), tmp_path, {}) == 130
+    assert capfd.readouterr().err == "emdenoise train: interrupted; run the task again and it goes on.\n"
+
+
+def test_too_little_memory_is_one_line_that_names_a_remedy(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_task("train", failing(MemoryError()), tmp_path, {}) == errors.StorageError.exit_code
+    assert capfd.readouterr().err.splitlines() == [
+        "emdenoise train: out of memory; use a smaller training.batch_size or smaller images."
+    ]
+
+
+def test_a_fault_of_the_program_shows_its_traceback_and_asks_for_a_report(tmp_path: Path) -> None:
+    result = run_process(tmp_path, "raise ZeroDivisionError('of the program')")
+    assert result.returncode == 1
+    assert result.stderr.startswith("emdenoise train: this is a fault of the program; please report it with")
+    assert "logs/train.log" in result.stderr.splitlines()[0]
+    assert result.stderr.rstrip().endswith("ZeroDivisionError: of the program")
+    assert "ZeroDivisionError" in (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
+
+
+def test_a_log_that_cannot_be_written_is_one_line_that_names_the_option(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder shall be")
+    result = run_process(tmp_path, "pass")
+    assert result.returncode == errors.StorageError.exit_code
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "logs/train.log cannot be written" in result.stderr
+    assert "give a --log_dir that you may write" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
+def test_a_full_disk_that_takes_the_log_too_is_still_one_line(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "train.log").symlink_to("/dev/full")
+    result = run_process(
+        tmp_path,
+        "progress.say('begun')\nprint('a library')\nraise StorageError('the disk is full; free space.')",
+        PYTHONUNBUFFERED="",
+    )
+    assert result.stderr == "emdenoise train: the disk is full; free space.\n"
+    assert result.returncode == errors.StorageError.exit_code
+    assert result.stdout.startswith("begun\n")
+
+
+def test_what_libraries_print_goes_to_the_log_and_what_we_say_to_the_screen(tmp_path: Path) -> None:
+    result = run_process(
+        tmp_path,
+        "print('from Python')\nos.write(1, b'from C++\\n')\nos.write(2, b'a warning from C++\\n')\n"
+        "os.system('echo from a child')\nsys.stderr.write('to stderr\\n')\nprogress.say('from us')",
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "from us\nthe end\n", "")
+    log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
+    for text in ("from Python", "from C++", "a warning from C++", "from a child", "to stderr", "from us", "the end"):
+        assert text in log
+
+
+def test_what_we_say_is_whole_where_the_locale_knows_no_symbols(tmp_path: Path) -> None:
+    code = "progress.say('\\u2192 3 \\xc5')\nraise StorageError('5 \\xc5.')"
+    result = run_process(tmp_path, code, LC_ALL="C", PYTHONUTF8="0")
+    assert result.stdout == "→ 3 Å\n"
+    assert result.returncode == errors.StorageError.exit_code
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_log_of_a_second_run_is_added_to_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for message in ("first", "second"):
+        assert run_task("train", failing(errors.DataError(message)), tmp_path, {}) == errors.DataError.exit_code
+    log = (tmp_path / "train.log").read_text(encoding="utf-8")
+    assert log.index("first") < log.index("second")
+    assert f"emdenoise {emdenoise.__version__}" in log
+
+
+def test_both_output_streams_are_back_after_a_task(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_task("train", failing(errors.DataError("damaged")), tmp_path, {})
+    os.write(1, b"out")
+    os.write(2, b"err")
+    shown = capfd.readouterr()
+    assert shown.out == "out"
+    assert shown.err.endswith("err")
+
+
+def test_a_message_in_brackets_is_shown_as_it_is() -> None:
+    stream = StringIO()
+    with ConsoleProgress(stream) as progress:
+        progress.say("[bold]intensity in [0, 1][/nonsense]")
+    assert stream.getvalue() == "[bold]intensity in [0, 1][/nonsense]\n"
+
+
+def test_a_long_message_is_not_broken_into_lines() -> None:
+    stream, message = StringIO(), " ".join(100 * ["word"])
+    with ConsoleProgress(stream) as progress:
+        progress.say(message)
+    assert stream.getvalue() == message + "\n"
+
+
+def test_where_no_terminal_is_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
+    stream = StringIO()
+    with ConsoleProgress(stream) as progress:
+        for done in range(1, 101):
+            now += 1.0
+            progress.step("train", done, 100, "loss 0.1")
+    lines = stream.getvalue().splitlines()
+    assert lines[-1] == "train: 100 of 100 loss 0.1"
+    assert 100 / cli.SECONDS_BETWEEN_LINES - 1 <= len(lines) <= 100 / cli.SECONDS_BETWEEN_LINES + 1
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_number_of_a_table_is_cut_off_whatever_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    interval = "28.11\n[27.7, 28.5]"
+    rows = [["method", "MSE [10⁻³]", "PSNR [dB]", "SSIM", "atom F1", "images/s"]]
+    rows += [[name, *(4 * [interval]), "1.23e+03"] for name in ("noisy", "gaussian", "wavelet", "network")]
+    stream = StringIO()
+    with ConsoleProgress(stream) as progress:
+        progress.show_table(rows)
+    shown = stream.getvalue()
+    assert "…" not in shown
+    for cell in [cell for row in rows for cell in row]:
+        for text in cell.splitlines():
+            assert text in shown
+    assert shown.count("[27.7, 28.5]") == 16
+    assert max(map(len, shown.splitlines())) <= 80

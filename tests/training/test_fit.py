@@ -1,0 +1,218 @@
+"""Training: it finds what it should find, and an interrupted one ends with the bits of an undisturbed one."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from emdenoise.models.checkpoints import hash_weights
+from emdenoise.training.fit import TrainingResult
+
+Networks = dict[str, Callable[..., keras.Model]]
+Train = Callable[..., TrainingResult]
+
+TIMES = {"train_s", "first_step_s", "validation_s", "images_per_second"}
+LINE: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.1, "beta_1": 0.0}
+
+
+def without_times(result: TrainingResult) -> list[dict[str, float]]:
+    return [{name: value for name, value in epoch.items() if name not in TIMES} for epoch in result.history]
+
+
+def test_a_line_is_found_and_the_loss_falls_to_zero(networks: Networks, train: Train) -> None:
+    model = networks["line"]()
+    losses = [epoch["loss"] for epoch in train(model, epochs=15, **LINE).history]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 1e-3 * losses[0]
+    assert [float(value.squeeze()) for value in model.get_weights()] == pytest.approx([0.5, 0.1], abs=0.01)
+
+
+def test_each_step_is_the_gradient_descent_of_the_textbook(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    batches, model = draw_batches(sizes=(3, 1)), networks["line"]()
+    history = train(model, batches, epochs=3, **LINE).history
+    weights, losses = np.zeros(2), []
+    for epoch in range(3):
+        sum_of_losses = 0.0
+        for step in range(2):
+            images, clean = (values.astype(np.float64).ravel() for values in batches.read(epoch, step))
+            error = weights[0] * images + weights[1] - clean
+            sum_of_losses += batches.sizes[step] * (error**2).mean()
+            weights -= 0.1 * 2 * np.array([(error * images).mean(), error.mean()])
+        losses.append(sum_of_losses / 4)
+    # The loss of an epoch is the mean over its images, also where the last batch is smaller.
+    assert [epoch["loss"] for epoch in history] == pytest.approx(losses, rel=1e-4)
+    assert [float(value.squeeze()) for value in model.get_weights()] == pytest.approx(list(weights), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", "mean_absolute_error"])
+def test_the_validation_loss_is_the_mean_over_the_validation_images(
+    loss: str, networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    validation, model = draw_batches(sizes=(3, 1), seed=5), networks["line"]()
+    result = train(model, None, validation, epochs=1, loss=loss, **LINE)
+    pairs = [validation.read(0, step) for step in range(2)]
+    errors = np.concatenate([np.asarray(model(images)) - clean for images, clean in pairs]).astype(np.float64)
+    expected = (errors**2).mean() if loss == "mean_squared_error" else np.abs(errors).mean()
+    assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_validation_images(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    hashes, losses = [], []
+    for seed in (7, 8):
+        model = networks["small"]()
+        validation = draw_batches(sizes=(4, 1), seed=seed, gain=-3)
+        history = train(model, None, validation, folder=str(seed), epochs=2).history
+        losses.append([epoch["loss"] for epoch in history])
+        hashes.append(hash_weights(model))
+    assert hashes[0] == hashes[1]
+    assert losses[0] == losses[1]
+
+
+CURVED: dict[str, Any] = {"epochs": 3, "schedule": "cosine", "warmup_fraction": 0.2, "learning_rate": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("network", "place"),
+    [("line", (0, 1)), ("line", (1, 0)), ("line", (2, 0)), ("line", (2, 1)), ("small", (1, 1))],
+    ids=str,
+)
+def test_a_continued_training_ends_with_the_bits_of_an_undisturbed_one(
+    network: str,
+    place: tuple[int, int],
+    networks: Networks,
+    train: Train,
+    draw_batches: Callable[..., Any],
+    progress: Any,
+) -> None:
+    undisturbed, interrupted, continued = (networks[network]() for _ in range(3))
+    expected = train(undisturbed, folder="undisturbed", **CURVED)
+    batches = draw_batches()
+    batches.interrupt_at = place
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, batches, **CURVED)
+    found = train(continued, progress=progress, **CURVED)
+
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    for one, other in zip(undisturbed.optimizer.variables, continued.optimizer.variables, strict=True):
+        assert np.array_equal(one, other), one.path
+    assert without_times(found) == without_times(expected)
+    epoch = place[0]
+    assert found.num_continued_epochs == epoch
+    line = f"An interrupted training of these settings is continued after epoch {epoch}."
+    assert progress.lines == ([line] if epoch else [])
+
+
+STOPPING: dict[str, Any] = {"epochs": 50, "early_stopping_epochs": 3, **LINE}
+
+
+def test_early_stopping_ends_in_time_and_takes_the_best_weights(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    # The gain rises from 0 to 0.5 and is best for the validation on its way, at 0.3.
+    validation = draw_batches(sizes=(2,), gain=0.3)
+    model = networks["line"]()
+    result = train(model, None, validation, **STOPPING)
+    losses = [epoch["validation_loss"] for epoch in result.history]
+    assert 1 < result.best_epoch == 1 + int(np.argmin(losses))
+    assert len(result.history) == result.best_epoch + 3
+    as_long = networks["line"]()
+    train(as_long, None, validation, folder="as long", epochs=result.best_epoch, **LINE)
+    assert hash_weights(as_long) == hash_weights(model)
+
+
+def test_early_stopping_after_an_interruption_ends_with_the_same_bits(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    validation = draw_batches(sizes=(2,), gain=0.3)
+    undisturbed = networks["line"]()
+    expected = train(undisturbed, None, validation, folder="undisturbed", **STOPPING)
+    for epoch in (expected.best_epoch, expected.best_epoch + 2):
+        batches = draw_batches()
+        batches.interrupt_at = (epoch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(networks["line"](), batches, validation, folder=str(epoch), **STOPPING)
+        continued = networks["line"]()
+        found = train(continued, None, validation, folder=str(epoch), **STOPPING)
+        assert found.best_epoch == expected.best_epoch
+        assert hash_weights(continued) == hash_weights(undisturbed)
+
+
+def test_without_early_stopping_the_last_weights_stay(networks: Networks, train: Train) -> None:
+    assert train(networks["line"](), epochs=3, **LINE).best_epoch == 3
+
+
+def test_a_training_that_was_killed_after_its_last_epoch_is_not_repeated(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    first, again = networks["small"](), networks["small"]()
+    expected = train(first, epochs=2)
+    never_read = draw_batches()
+    never_read.interrupt_at = (0, 0)
+    found = train(again, never_read, epochs=2)
+    assert found.history == expected.history
+    assert (found.num_continued_epochs, found.first_step_s) == (2, 0)
+    assert hash_weights(again) == hash_weights(first)
+
+
+def test_a_checkpoint_of_other_settings_or_data_is_not_continued(
+    networks: Networks, train: Train, progress: Any
+) -> None:
+    train(networks["line"](), run_key="other", epochs=2, **LINE)
+    model, fresh = networks["line"](), networks["line"]()
+    result = train(model, progress=progress, epochs=2, **LINE)
+    train(fresh, folder="fresh", epochs=2, **LINE)
+    assert result.num_continued_epochs == 0
+    assert progress.lines == []
+    assert hash_weights(model) == hash_weights(fresh)
+
+
+def test_a_damaged_checkpoint_is_started_anew(networks: Networks, train: Train, tmp_path: Path) -> None:
+    expected = train(networks["line"](), epochs=2, **LINE)
+    (weights,) = (tmp_path / "checkpoint").glob("epoch-*.weights.h5")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    found = train(networks["line"](), epochs=2, **LINE)
+    assert found.num_continued_epochs == 0
+    assert without_times(found) == without_times(expected)
+
+
+def test_the_history_has_the_documented_fields(networks: Networks, train: Train) -> None:
+    result = train(networks["line"](), epochs=2, **LINE)
+    documented = re.search(r"history : .*?(?=\n\s+num_continued_epochs :)", TrainingResult.__doc__ or "", re.DOTALL)
+    assert documented is not None
+    for number, epoch in enumerate(result.history, start=1):
+        assert set(epoch) == set(re.findall(r"``(\w+)``", documented[0]))
+        assert epoch["epoch"] == number
+        assert epoch["num_images"] == 5
+        assert epoch["learning_rate"] == pytest.approx(0.1)
+        assert epoch["images_per_second"] == epoch["num_images"] / epoch["train_s"] > 0
+        assert 0 < epoch["first_step_s"] <= epoch["train_s"]
+
+
+def test_the_speed_leaves_out_the_epoch_in_which_the_backend_compiles() -> None:
+    epochs: list[dict[str, float]] = [{"num_images": 10, "train_s": seconds} for seconds in (100.0, 1.0, 3.0)]
+    assert TrainingResult(epochs, 0, 90.0, 3).images_per_second == 20 / 4
+    assert TrainingResult(epochs[:1], 0, 90.0, 1).images_per_second == 10 / 100
+
+
+def test_the_steps_are_counted_over_all_epochs(networks: Networks, train: Train, progress: Any) -> None:
+    train(networks["line"](), progress=progress, epochs=3, **LINE)
+    assert [step[:3] for step in progress.steps] == [("train", number, 6) for number in range(1, 7)]
+    assert re.fullmatch(r"epoch 3/3, loss \S+", progress.steps[-1][3])
+
+
+def test_what_a_record_keeps_counts_the_parameters_and_names_the_best_epoch(networks: Networks, train: Train) -> None:
+    model = networks["line"]()
+    result = train(model, epochs=2, **LINE)
+    description = result.describe(model)
+    assert description["num_parameters"] == 2
+    assert description["best_epoch"] == 2
+    assert description["history"] == result.history
+    assert description["images_per_second"] > 0
