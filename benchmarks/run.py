@@ -1,4 +1,4 @@
-"""Speeds measured side by side in one run: ``make bench``, or ``python benchmarks/run.py pipeline simulate startup``.
+"""Speeds measured side by side in one run: ``make bench``, or ``python benchmarks/run.py pipeline simulate``.
 
 Rows of one benchmark take turns, so that a change of the machine's load meets all of them; what counts is the ratio of
 medians. Results go to ``benchmarks/results/NAME.json``. Times are no tests: nothing fails here.
@@ -6,12 +6,14 @@ medians. Results go to ``benchmarks/results/NAME.json``. Times are no tests: not
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,7 +21,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.results.environment import describe_code, describe_environment
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SHORT_RUN = """
+division: open
+simulation: {num_train: 64, num_validation: 4, num_test: 4}
+training: {epochs: 2, crop_size_px: 128}
+"""
 NUM_REPEATS = 5
 NUM_IMAGES = 120
 
@@ -106,6 +114,29 @@ def bench_startup() -> dict[str, list[float]]:
     return alternate({"--help": lambda: subprocess.run(command, check=True, capture_output=True)}, 1)
 
 
+def bench_container() -> dict[str, list[float]]:
+    """Run a short `train` task: whole processes per second by each launcher; needs the image and MLCube."""
+    mlcube = shutil.which("mlcube", path=f"{ROOT / '.venv-mlcube' / 'bin'}:{os.environ['PATH']}")
+    launchers: dict[str, list[str]] = {"bare machine": ["run/bare.sh"]}
+    launchers |= {"docker": ["run/docker.sh"]} if shutil.which("docker") else {}
+    with tempfile.TemporaryDirectory() as folder:
+        parameters = Path(folder) / "parameters" / "short.parameters.yaml"
+        parameters.parent.mkdir()
+        parameters.write_text(SHORT_RUN)
+
+        def launch(command: list[str], task: str = "train") -> None:
+            subprocess.run([*command, task, folder, str(parameters)], cwd=ROOT, check=True, capture_output=True)
+
+        def launch_cube() -> None:
+            options = ["--mlcube=.", "--platform=docker", "--task=train", f"--workspace={folder}"]
+            command = [str(mlcube), "run", *options, f"parameters_file=parameters/{parameters.name}"]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+        launch(launchers["bare machine"], "download,preprocess")
+        rows: dict[str, Callable[[], object]] = {name: partial(launch, command) for name, command in launchers.items()}
+        return alternate(rows | ({"mlcube, docker": launch_cube} if mlcube and "docker" in launchers else {}), 1)
+
+
 def alternate(rows: dict[str, Callable[[], object]], num_items: int) -> dict[str, list[float]]:
     """Run the rows in turn; returns items per second of each repeat."""
     rates: dict[str, list[float]] = {name: [] for name in rows}
@@ -121,6 +152,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, list[float]]]] = {
     "pipeline": bench_pipeline,
     "simulate": bench_simulate,
     "startup": bench_startup,
+    "container": bench_container,
 }
 
 
