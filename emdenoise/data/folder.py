@@ -164,7 +164,7 @@ def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
             image,
             noisy=apply_shot_noise(image.noisy, electrons_per_pixel=electrons, rng=rng),
             clean=image.noisy,
-            attributes=image.attributes | {"electrons_per_unit_intensity": electrons},
+            attributes=image.attributes | {"electrons_per_unit_intensity": electrons, "black_level": 0.0},
         )
     for tile in cut_record(image, config.data.tile_size_px):
         if tile.clean is not None and np.array_equal(tile.noisy, tile.clean):

@@ -20,8 +20,9 @@ def return_noisy(noisy: FloatImage) -> FloatImage:
 
 def find_black_level(records: RecordFile) -> float:
     """Find the stored intensity of a pixel that no electron reached; 0 where the source does not know it."""
-    levels = -records.read_attribute("intensity_offset") * records.read_attribute("intensity_scale")
-    return float(np.nan_to_num(np.median(levels)))
+    stated = records.read_attribute("black_level")
+    of_scale = -records.read_attribute("intensity_offset") * records.read_attribute("intensity_scale")
+    return float(np.nan_to_num(np.median(np.where(np.isnan(stated), of_scale, stated))))
 
 
 def evaluate_denoising(

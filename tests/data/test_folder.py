@@ -154,6 +154,14 @@ def test_added_noise_makes_pairs_with_the_image_as_truth(tmp_path: Path) -> None
     assert not np.array_equal(whole[0], whole[1])
 
 
+def test_added_noise_has_its_black_level_at_zero_where_files_have_negative_values(tmp_path: Path) -> None:
+    for index in range(3):
+        write(tmp_path / f"folder/flat {index}.tif", make_counts(index).astype(np.float32) - 300)
+    (record, *_) = read_all(make_config(added_noise_electrons_per_pixel=40.0), tmp_path)
+    assert record.attributes["intensity_offset"] < 0
+    assert record.attributes["black_level"] == 0
+
+
 def test_added_noise_is_the_same_in_overlaps_and_when_other_images_are_added(tmp_path: Path) -> None:
     fill(tmp_path / "folder", num_images=3)
     config = make_config(added_noise_electrons_per_pixel=10.0)

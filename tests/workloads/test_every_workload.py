@@ -195,11 +195,11 @@ def test_progress_comes_to_its_end(workload: Workload, config: RunConfig, drawn_
 class Levels:
     """Attributes of three images, as a source that knows its black level has them."""
 
-    def __init__(self, offset: Iterable[float], scale: Iterable[float]) -> None:
-        self._values = {"intensity_offset": np.array(list(offset)), "intensity_scale": np.array(list(scale))}
+    def __init__(self, **values: Iterable[float]) -> None:
+        self._values = {name: np.array(list(numbers)) for name, numbers in values.items()}
 
     def read_attribute(self, name: str) -> np.ndarray:
-        return self._values[name]
+        return self._values.get(name, np.full(3, np.nan))
 
 
 @pytest.mark.parametrize(
@@ -210,4 +210,10 @@ def test_the_black_level_is_where_no_electron_is_stored(
     workload: Workload, offset: list[float], scale: list[float], expected: float
 ) -> None:
     # Stored = (intensity - offset) × scale, and no electron is intensity 0.
-    assert find_black_level(Levels(offset, scale)) == pytest.approx(expected)  # type: ignore[arg-type]
+    levels = Levels(intensity_offset=offset, intensity_scale=scale)
+    assert find_black_level(levels) == pytest.approx(expected)  # type: ignore[arg-type]
+
+
+def test_a_black_level_that_the_source_states_goes_before_that_of_its_scale(workload: Workload) -> None:
+    levels = Levels(intensity_offset=[-0.5] * 3, intensity_scale=[1.0] * 3, black_level=[0.0] * 3)
+    assert find_black_level(levels) == 0  # type: ignore[arg-type]
