@@ -1,4 +1,4 @@
-"""The command line: one command per entry of `TASKS`, exit codes, and everything that is printed.
+"""The command line: one command per entry of `TASKS`, and `study`; exit codes, and everything that is printed.
 
 What libraries print goes to the log of the task; a person sees our lines, a progress bar and, after an error, one
 line that says what to do.
@@ -18,6 +18,7 @@ import click
 
 from emdenoise import __version__
 from emdenoise.errors import EMDenoiseError, StorageError
+from emdenoise.study import run_study
 from emdenoise.tasks import TASKS, Outcome
 
 WORKSPACE = Path("workspace")
@@ -28,6 +29,8 @@ DEFAULTS = {
     "model_dir": WORKSPACE / "model",
     "output_dir": WORKSPACE / "output",
     "log_dir": WORKSPACE / "logs",
+    "study_file": WORKSPACE / "parameters" / "labels.study.yaml",
+    "study_dir": WORKSPACE / "study",
 }
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
@@ -36,6 +39,8 @@ MEANINGS = {
     "model_dir": "Weights of the trained network.",
     "output_dir": "Scores, report and records.",
     "log_dir": "Logs of the tasks.",
+    "study_file": "Settings of the runs to compare (YAML).",
+    "study_dir": "Data, runs and comparison of the study.",
 }
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0
@@ -120,7 +125,7 @@ class ConsoleProgress:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="emdenoise")
 def main() -> None:
-    """Denoise and segment electron micrographs, as a benchmark: download, preprocess, train, test."""
+    """Denoise and segment electron micrographs, as a benchmark: download, preprocess, train, test; and study."""
 
 
 def _add_command(name: str, task: Callable[..., Outcome]) -> None:
@@ -226,5 +231,5 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
         stream.close()
 
 
-for _name, _task in TASKS.items():
+for _name, _task in [*TASKS.items(), ("study", run_study)]:
     _add_command(_name, _task)

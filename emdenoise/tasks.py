@@ -70,6 +70,8 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     from emdenoise.results.sequence import check_data
     from emdenoise.training.fit import train_model
     from emdenoise.training.interruption import CheckpointFolder
+    from emdenoise.training.pretraining import pretrain_network, take_over
+    from emdenoise.training.transfer import choose_freeze
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
 
@@ -80,33 +82,31 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     recorder = TaskRecorder("train", config)
     checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key=hash_settings(config) + "".join(inputs.values()))
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
+        num_outputs = workload.count_outputs(images)
+        with recorder.phase("pretrain"):
+            pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
         prepare_backend(config.training, config.seed)
-        model = build_model(config.model, output_channels=workload.output_channels)
+        model = build_model(config.model, output_channels=num_outputs)
+        learned = take_over(pretrained, model, progress)
         batches = TrainingBatches(images, workload.fields, config.training, config.seed)
         progress.say(
             f"Training {config.model.name}, {model.count_params():,} parameters, on {len(images)} images: "
             f"batch size {config.training.batch_size}, {len(batches)} steps an epoch, {config.training.epochs} epochs."
         )
         with recorder.phase("train"):
+            freeze = choose_freeze(config.pretraining)
+            whole = WholeImages(validation, workload.fields, config.evaluation.batch_size)
             result = train_model(
-                model,
-                batches,
-                WholeImages(validation, workload.fields, config.evaluation.batch_size),
-                config.training,
-                checkpoint=checkpoint,
-                progress=progress,
+                model, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
     set_aside(model_dir, progress)
     facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
-    weights = save_model(model, model_dir, config.model, output_channels=workload.output_channels, facts=facts)
+    weights = save_model(model, model_dir, config.model, output_channels=num_outputs, facts=facts)
     copy_records(data_dir, model_dir)
-    recorder.finish(model_dir, inputs, {"weights": weights}, result.describe(model), list_accelerators())
+    recorder.finish(model_dir, inputs, {"weights": weights}, result.describe(model) | learned, list_accelerators())
     copy_records(model_dir, output_dir)
     checkpoint.remove()
-    return Outcome(
-        f"Trained {len(result.history)} epochs at {result.images_per_second:.1f} images/s; "
-        f"validation loss {result.history[-1]['validation_loss']:.3g}; weights {weights[:12]}."
-    )
+    return Outcome(f"{result.summarise()}; weights {weights[:12]}.")
 
 
 def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
@@ -114,7 +114,7 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     from emdenoise.data.storage import RecordFile, write_json
     from emdenoise.models.backend import list_accelerators, prepare_backend
     from emdenoise.models.checkpoints import load_model
-    from emdenoise.models.prediction import make_denoiser
+    from emdenoise.models.prediction import make_method
     from emdenoise.results.manifest import TaskRecorder, copy_records
     from emdenoise.results.report import write_report
     from emdenoise.results.scores import make_table, summarise_scores
@@ -133,13 +133,15 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     with RecordFile(data_dir / "validation.h5") as validation, RecordFile(data_dir / "test.h5") as images:
         progress.say(f"Testing on {len(images)} images, weights {trained.weights_sha256[:12]}.")
         with recorder.phase("evaluate"):
-            evaluation = workload.evaluate(config, make_denoiser(trained.model), validation, images, progress)
+            evaluation = workload.evaluate(
+                config, make_method(trained.model, workload.target_field), validation, images, progress
+            )
         scores = summarise_scores(config, evaluation.methods, images.read_text("specimen"))
     copy_records(model_dir, output_dir)
     write_json(output_dir / "scores.json", scores)
     inputs |= {"weights": trained.weights_sha256}
     recorder.finish(output_dir, inputs, {}, evaluation.describe(), list_accelerators())
-    write_report(output_dir, workload.description, scores, evaluation.pictures)
+    write_report(output_dir, workload.description, workload.main_metric, scores, evaluation.pictures)
     return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))
 
 

@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"study"},
     {"tasks"},
     {"workloads", "results"},
     {"training", "evaluation"},
@@ -45,6 +46,7 @@ TABLES = {
     "SOURCES": "data/catalog.py",
     "MODELS": "models/__init__.py",
     "BASELINES": "evaluation/baselines.py",
+    "SEGMENTERS": "evaluation/segmenters.py",
 }
 MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 50, 7
 

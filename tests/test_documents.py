@@ -97,9 +97,11 @@ def test_every_emdenoise_command_that_is_named_exists() -> None:
     for page, (_, *words) in named:
         name = words[0] if words else "--help"
         known = (
-            {option for parameter in main.commands[name].params for option in parameter.opts} if name in TASKS else {}
+            {option for parameter in main.commands[name].params for option in parameter.opts}
+            if name in main.commands
+            else {}
         )
-        assert name in {*TASKS, "--help", "TASK"}, f"{page}: emdenoise {name}"
+        assert name in {*main.commands, "--help", "TASK"}, f"{page}: emdenoise {name}"
         for word in words[1:]:
             assert word.split("=")[0] in {*known, "-h", "--help"}, f"{page}: emdenoise {' '.join(words)}"
 
@@ -160,7 +162,7 @@ def test_the_tasks_of_the_readme_read_and_write_what_the_cube_says() -> None:
 
 
 def test_the_tasks_of_the_cube_are_those_of_the_command_line() -> None:
-    assert list(CUBE["tasks"]) == list(TASKS) == list(main.commands)
+    assert list(CUBE["tasks"]) == list(TASKS) == [name for name in main.commands if name != "study"]
 
 
 @pytest.mark.parametrize("name", TASKS)

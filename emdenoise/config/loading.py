@@ -1,11 +1,11 @@
-"""From a parameters file to a `RunConfig`, or to one message that lists every problem of the file."""
+"""From a parameters file to settings, or to one message that lists every problem of the file."""
 
 import hashlib
 import json
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from emdenoise.config.architectures import DnCNNSettings, UNetSettings
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import MissingInputError, SettingsError
 
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
 ARCHITECTURES: dict[str, type[BaseModel]] = {"unet": UNetSettings, "dncnn": DnCNNSettings}
 
 
@@ -42,16 +43,23 @@ for _tag, _pattern, _first in (
 
 
 def load_config(path: Path) -> RunConfig:
-    """Read and check a parameters file.
+    """Read and check a parameters file: any of the sections of `RunConfig`; raises like `load_settings`."""
+    return load_settings(path, RunConfig)
+
+
+def load_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
+    """Read and check a file of settings.
 
     Parameters
     ----------
     path : Path
-        YAML file with any of the sections of `RunConfig`; what it leaves out has its default.
+        YAML file; what it leaves out has its default.
+    kind : type
+        Class of the settings, as `RunConfig` or `StudyConfig`.
 
     Returns
     -------
-    RunConfig
+    kind
         Frozen settings.
 
     Raises
@@ -73,14 +81,34 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(values, dict):
         raise SettingsError(
             f"{path.name}: holds {type(values).__name__}, not sections; "
-            f"expected names such as {', '.join(list(RunConfig.model_fields)[:4])}."
+            f"expected names such as {', '.join(list(kind.model_fields)[:4])}."
         )
+    return check_settings(values, kind, path.name)
+
+
+def check_settings(values: dict[str, Any], kind: type[AnySettings], name: str) -> AnySettings:
+    """Check settings that are not in a file of their own.
+
+    Parameters
+    ----------
+    values : dict
+        Sections and settings by name.
+    kind : type
+        Class of the settings.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    SettingsError
+        Lists every problem in one line.
+    """
     try:
         # As JSON, because lists are then tuples and nothing else is converted.
-        return RunConfig.model_validate_json(to_json(values, inf_nan_mode="strings"))
+        return kind.model_validate_json(to_json(values, inf_nan_mode="strings"))
     except ValidationError as error:
-        problems = "; ".join(_explain(detail) for detail in error.errors())
-        raise SettingsError(f"{path.name}: {problems}.") from error
+        problems = "; ".join(_explain(detail, kind) for detail in error.errors())
+        raise SettingsError(f"{name}: {problems}.") from error
 
 
 def hash_settings(settings: BaseModel) -> str:
@@ -93,14 +121,14 @@ def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(detail: ErrorDetails, kind_of_settings: type[BaseModel]) -> str:
     """Say what was received, what was expected."""
     location = [part for part in detail["loc"] if part not in ARCHITECTURES]
     name, received, context = ".".join(map(str, location)) or "settings", detail["input"], detail.get("ctx", {})
     shown = json.dumps(received, default=str)
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return f"{name} is not a setting{_suggest(detail['loc'])}"
+        return f"{name} is not a setting{_suggest(detail['loc'], kind_of_settings)}"
     if kind == "value_error":
         message = str(context["error"])
         return message if len(location) == 0 else f"{name} {message}"
@@ -128,9 +156,8 @@ def _explain(detail: ErrorDetails) -> str:
     return f"{name} is {shown}; it must be {expected.format(**context)}"
 
 
-def _suggest(location: tuple[int | str, ...]) -> str:
+def _suggest(location: tuple[int | str, ...], section: type[BaseModel]) -> str:
     """Name the nearest known setting of the section, or list the known ones."""
-    section: type[BaseModel] = RunConfig
     for part in location[:-1]:
         if part in ARCHITECTURES:
             section = ARCHITECTURES[str(part)]

@@ -39,6 +39,8 @@ class DataSettings(Settings):
     """Share of the specimens for the test, where the source does not say."""
     tile_size_px: int = Field(256, ge=32, le=4096, multiple_of=8)
     """Side of the square tiles that images of other sizes are cut into [px]."""
+    mask_labels: tuple[str, ...] = Field(("background", "particle"), min_length=2, max_length=256)
+    """Names of the labels 0, 1, … in the masks of source folder; the other sources know theirs."""
     added_noise_electrons_per_pixel: float | None = Field(None, gt=0)
     """Mean counts at full intensity of Poisson noise that turns unpaired images into noisy/clean pairs [e⁻/px]."""
 
@@ -97,12 +99,14 @@ class SimulationSettings(Settings):
 class TrainingSettings(Settings):
     """How the network learns."""
 
-    epochs: int = Field(10, ge=1)
-    """Passes over the training images."""
+    epochs: int = Field(10, ge=0)
+    """Passes over the training images; 0 keeps a pretrained network as it is."""
+    num_images: int | None = Field(None, ge=1)
+    """Images that are learned from, drawn with the seed; null for all. Fewer are a part of more."""
     batch_size: int = Field(10, ge=1)
     """Images in each step of the optimizer."""
-    loss: Literal["mean_squared_error", "mean_absolute_error"] = "mean_squared_error"
-    """What training makes small."""
+    loss: Literal["mean_squared_error", "mean_absolute_error", "dice_cross_entropy"] = "mean_squared_error"
+    """What training makes small; dice_cross_entropy, cross-entropy + 1 − Dice (arXiv:1809.10486), is for masks."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (arXiv:1412.6980), with decoupled weight decay where that is set; or SGD with momentum `beta_1`."""
     learning_rate: float = Field(0.01, gt=0)
@@ -135,6 +139,25 @@ class TrainingSettings(Settings):
     """Ask the backend for the same bits in every run."""
 
 
+class PretrainingSettings(TrainingSettings):
+    """Pretraining by denoising, which needs no labels; its other settings are those of `training`."""
+
+    method: Literal["none", "denoise", "pix2pix"] = "none"
+    """denoise: learn to restore images; pix2pix: the same against a discriminator (doi:10.1109/CVPR.2017.632)."""
+    added_noise_electrons_per_pixel: float | None = Field(None, gt=0)
+    """Mean counts at full intensity of Poisson noise that makes the pairs [e⁻/px]; null takes the pairs of the data."""
+    learning_rate: float = Field(0.003, gt=0)
+    """Step size, the highest of the schedule."""
+    l1_weight: float = Field(100.0, ge=0)
+    """Weight of the absolute error beside the adversarial loss of Pix2Pix."""
+    discriminator_filters: tuple[int, ...] = Field((64, 128, 256, 512), min_length=2, max_length=6)
+    """Filters of the layers of the discriminator; the default sees patches of 70 × 70 px."""
+    encoder: Literal["trainable", "frozen"] = "trainable"
+    """Whether the training that follows changes the encoder, the layers down to the lowest resolution."""
+    thaw_epoch: int | None = Field(None, ge=1)
+    """Epochs of training after which a frozen encoder is trainable; null for never."""
+
+
 class EvaluationSettings(Settings):
     """How the test is scored."""
 
@@ -148,6 +171,13 @@ class EvaluationSettings(Settings):
         "wavelet",
     )
     """Classical methods to compare with; bm3d needs the extra of that name."""
+    segmentation_baselines: tuple[Literal["otsu", "multi_otsu", "local_threshold", "random_forest"], ...] = (
+        "otsu",
+        "multi_otsu",
+        "local_threshold",
+        "random_forest",
+    )
+    """Classical methods to compare with in workload segment."""
     num_tuning_images: int = Field(8, ge=1)
     """Validation images on which the parameters of each classical method are chosen."""
     num_resamples: int = Field(2000, ge=100)
@@ -165,7 +195,7 @@ class EvaluationSettings(Settings):
 class RunConfig(Settings):
     """All settings of one run."""
 
-    workload: Literal["denoise"] = "denoise"
+    workload: Literal["denoise", "segment"] = "denoise"
     """What is learned, an entry of `workloads.WORKLOADS`."""
     division: Literal["closed", "open"] = "closed"
     """closed: model, loss, optimizer family and data are fixed; open: all but test data and scoring is free."""
@@ -174,18 +204,25 @@ class RunConfig(Settings):
     data: DataSettings = DataSettings()
     simulation: SimulationSettings = SimulationSettings()
     model: ModelSettings = UNetSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
     def check_together(self) -> Self:
         """Check what one field alone cannot say."""
-        crop, image = self.training.crop_size_px, self.image_size_px
-        if crop is not None and crop > image:
-            raise ValueError(f"training.crop_size_px is {crop}; it must be at most the image size, {image}")
+        image = self.image_size_px
+        crops = {
+            "training.crop_size_px": self.training.crop_size_px,
+            "pretraining.crop_size_px": self.pretraining.crop_size_px,
+        }
+        for name, crop in crops.items():
+            if crop is not None and crop > image:
+                raise ValueError(f"{name} is {crop}; it must be at most the image size, {image}")
+        self._check_learning()
         if isinstance(self.model, UNetSettings):
             factor = 2 ** len(self.model.filters)
-            for name, size in (("the image size", image), ("training.crop_size_px", crop)):
+            for name, size in (("the image size", image), *crops.items()):
                 if size is not None and size % factor:
                     raise ValueError(
                         f"{name} is {size}; with {len(self.model.filters)} levels of model.filters "
@@ -199,3 +236,17 @@ class RunConfig(Settings):
     def image_size_px(self) -> int:
         """Side of the images that the run works on."""
         return self.simulation.image_size_px if self.data.source == "graphene" else self.data.tile_size_px
+
+    def _check_learning(self) -> None:
+        is_mask_loss = self.training.loss == "dice_cross_entropy"
+        if (self.workload == "segment") != is_mask_loss:
+            expected = "dice_cross_entropy" if self.workload == "segment" else "mean_squared_error or _absolute_error"
+            raise ValueError(f"training.loss is {self.training.loss}; workload {self.workload} needs {expected}")
+        if self.pretraining.loss == "dice_cross_entropy" or self.pretraining.epochs == 0:
+            raise ValueError("pretraining needs the loss of an image, not dice_cross_entropy, and at least one epoch")
+        if self.pretraining.method == "pix2pix" and self.pretraining.early_stopping_epochs is not None:
+            raise ValueError("pretraining.early_stopping_epochs is set; pix2pix has no loss to stop by; set it to null")
+        if self.training.epochs == 0 and (self.pretraining.method == "none" or self.workload != "denoise"):
+            raise ValueError("training.epochs is 0; without pretraining for workload denoise it must be at least 1")
+        if self.pretraining.thaw_epoch is not None and self.pretraining.encoder != "frozen":
+            raise ValueError("pretraining.thaw_epoch is set, but pretraining.encoder is trainable; set it to frozen")

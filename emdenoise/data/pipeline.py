@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.data.noise import apply_shot_noise
 from emdenoise.data.storage import RecordFile
+from emdenoise.errors import DataError
 from emdenoise.seeding import make_generator
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]
@@ -30,7 +32,8 @@ class TrainingBatches:
 
     def __init__(self, records: RecordFile, fields: tuple[str, str], settings: TrainingSettings, seed: int) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
-        self.num_items = len(records) * settings.crops_per_image
+        self._images = choose_training_images(len(records), settings.num_images, seed)
+        self.num_items = len(self._images) * settings.crops_per_image
 
     def __len__(self) -> int:
         """Count the steps of an epoch; the last batch may be smaller."""
@@ -50,7 +53,7 @@ class TrainingBatches:
         """
         size = self._settings.batch_size
         order = make_generator(self._seed, "order", epoch).permutation(self.num_items)
-        indices = order[step * size : (step + 1) * size] % len(self._records)
+        indices = self._images[order[step * size : (step + 1) * size] % len(self._images)]
         inputs, targets = (self._records.read(field, indices) for field in self._fields)
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
         if self._settings.crop_size_px is not None:
@@ -58,6 +61,37 @@ class TrainingBatches:
         if self._settings.flip:
             inputs, targets = _flip(inputs, targets, rng)
         return inputs[..., None], targets[..., None]
+
+
+class NoisedBatches:
+    """Batches whose inputs are the images with Poisson noise and whose targets are the images; needs no truth.
+
+    Parameters
+    ----------
+    batches : TrainingBatches or WholeImages
+        With the image as input and as target.
+    electrons_per_pixel : float
+        Mean counts where the intensity is 1 [e⁻/px].
+    seed : int
+        Seed of the run.
+    """
+
+    def __init__(self, batches: "TrainingBatches | WholeImages", electrons_per_pixel: float, seed: int) -> None:
+        self._batches, self._electrons_per_pixel, self._seed = batches, electrons_per_pixel, seed
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+        return len(self._batches)
+
+    def read(self, epoch: int, step: int) -> Batch:
+        """Read one batch, with noise of its own in each epoch."""
+        _, images = self._batches.read(epoch, step)
+        rng = make_generator(self._seed, "noise for pretraining", epoch * len(self) + step)
+        clipped = np.maximum(images, 0).astype(np.float32)  # a rate of electrons is not negative
+        noisy = [
+            apply_shot_noise(image, electrons_per_pixel=self._electrons_per_pixel, rng=rng) for image in clipped[..., 0]
+        ]
+        return np.stack(noisy)[..., None], images
 
 
 class WholeImages:
@@ -83,6 +117,40 @@ class WholeImages:
         window = slice(step * self._batch_size, (step + 1) * self._batch_size)
         inputs, targets = (self._records.read(field, window) for field in self._fields)
         return inputs[..., None], targets[..., None]
+
+
+def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -> npt.NDArray[np.intp]:
+    """Choose the images that are learned from; a smaller choice of the same seed is a part of a larger one.
+
+    Parameters
+    ----------
+    num_images : int
+        In the file.
+    num_wanted : int or None
+        None for all.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    ndarray of int, shape (min(num_wanted, num_images),)
+        Indices in rising order.
+
+    Raises
+    ------
+    DataError
+        If there are fewer images than wanted.
+
+    Examples
+    --------
+    >>> choose_training_images(3, None, seed=0)
+    array([0, 1, 2])
+    """
+    if num_wanted is None:
+        return np.arange(num_images)
+    if num_wanted > num_images:
+        raise DataError(f"num_images is {num_wanted}, the training file has {num_images} images; ask for fewer.")
+    return np.sort(make_generator(seed, "training images").permutation(num_images)[:num_wanted])
 
 
 def _crop(

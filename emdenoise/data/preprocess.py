@@ -1,6 +1,6 @@
 """From any source to the canonical files: one per split, plus the Croissant description."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,17 +39,18 @@ def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress
         If the folder cannot be written.
     """
     source = SOURCES[config.data.source]
+    label_names = list(config.data.mask_labels) if config.data.source == "folder" else list(source.mask_labels)
     attributes: dict[str, str | float] = {
         "source": config.data.source,
         "licence": source.licence,
-        "mask_labels": ", ".join(f"{value} {name}" for name, value in source.mask_labels.items()),
+        "mask_labels": ", ".join(f"{value} {name}" for value, name in enumerate(label_names)),
     }
     split_of_specimen: dict[str, Split] = {}
     records_of_split = source.read(config, raw_dir)
     for split in SPLITS:
         num_images = write_records(
             data_dir / f"{split}.h5",
-            _watch_specimens(records_of_split[split], split, split_of_specimen),
+            _check_labels(_watch_specimens(records_of_split[split], split, split_of_specimen), label_names),
             attributes=attributes,
             on_record=partial(_show, progress, split),
         )
@@ -74,5 +75,18 @@ def _watch_specimens(records: Iterable[Record], split: Split, split_of_specimen:
             raise DataError(
                 f"{record.name}: its specimen {record.specimen!r} is in {other} and in {split}; "
                 "a specimen must be in one split only."
+            )
+        yield record
+
+
+def _check_labels(records: Iterable[Record], label_names: Sequence[str]) -> Iterator[Record]:
+    """Pass records on; refuse a mask with a label that has no name."""
+    for record in records:
+        largest = 0 if record.mask is None else int(record.mask.max())
+        if largest >= len(label_names):
+            known = ", ".join(f"{value} {name}" for value, name in enumerate(label_names))
+            raise DataError(
+                f"{record.name}: its mask has the label {largest}; the known labels are {known}; "
+                "name all labels in data.mask_labels, or write the masks with these numbers."
             )
         yield record

@@ -313,6 +313,12 @@ class RecordFile:
         values: npt.NDArray[np.float64] = self._file[f"attributes/{name}"][()]
         return values
 
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the labels 0, 1, … of the masks; empty where the source has none."""
+        labels = str(self._file.attrs.get("mask_labels", ""))
+        return [label.split(" ", 1)[1] for label in labels.split(", ") if label]
+
     def read_text(self, field: str) -> list[str]:
         """Read ``specimen`` or ``name`` of all images."""
         return [value.decode() for value in self._file[field][()]]

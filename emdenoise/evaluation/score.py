@@ -1,8 +1,9 @@
-"""Scores of a denoiser on a file of images: the same lines for a network, a classical method and no method at all."""
+"""Scores of a denoiser or segmenter on a file of images: the same lines for a network and a classical method."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,9 @@ import numpy.typing as npt
 from emdenoise.arrays import FloatImage, check_pair, describe
 from emdenoise.data.storage import RecordFile
 from emdenoise.evaluation.atoms import score_atoms
+from emdenoise.evaluation.masks import score_masks
 from emdenoise.evaluation.metrics import mse, psnr, ssim
-from emdenoise.evaluation.throughput import Denoiser
+from emdenoise.evaluation.throughput import Denoiser, Segmenter
 
 DATA_RANGE = 1.0
 """Intensities are in [0, 1]."""
@@ -25,7 +27,7 @@ class ImageScores:
     ----------
     metrics : dict of str to ndarray of float64, shape (num_images,)
         By name with unit: ``mse``, ``psnr_db``, ``ssim`` and, where atoms are known, ``atom_f1`` and
-        ``atom_error_angstrom``.
+        ``atom_error_angstrom``; of masks ``dice``, ``iou`` and both by label.
     images_per_second : float
         Speed of the method alone, without reading and scoring, after a warm-up batch.
     """
@@ -66,20 +68,78 @@ def score_denoiser(
     ValueError
         If an image is its own truth, or the denoiser returns another shape or values that are not finite.
     """
-    denoise(records.read("noisy", slice(0, batch_size)))  # warm-up: compilation, caches
+
+    def score(denoised: FloatImage, clean: FloatImage, window: slice) -> dict[str, npt.NDArray[np.float64]]:
+        if denoised.shape != clean.shape or not np.isfinite(denoised).all():
+            raise ValueError(f"the denoiser returned {describe(denoised)}, or values that are not finite")
+        return score_images(denoised, clean) | _score_atoms(denoised, records, window, atom_tolerance_angstrom)
+
+    return _score_batches(denoise, records, "clean", score, batch_size=batch_size, on_batch=on_batch)
+
+
+def score_segmenter(
+    segment: Segmenter,
+    records: RecordFile,
+    *,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda num_done: None,
+) -> ImageScores:
+    """Segment every image of a file and score each mask against the true one.
+
+    Parameters
+    ----------
+    segment : callable
+        Images float32 (num_images, height, width) → labels uint8 of the same shape.
+    records : RecordFile
+        With ``noisy`` and ``mask``.
+    batch_size : int
+        Images at a time.
+    on_batch : callable
+        Called with the number of images that are done.
+
+    Returns
+    -------
+    ImageScores
+        See `score_masks` for the names of the metrics.
+
+    Raises
+    ------
+    ValueError
+        If the segmenter returns another shape or unknown labels.
+    """
+    label_names = records.label_names
+    return _score_batches(
+        segment,
+        records,
+        "mask",
+        lambda predicted_mask, mask, window: score_masks(predicted_mask, mask, label_names),
+        batch_size=batch_size,
+        on_batch=on_batch,
+    )
+
+
+def _score_batches(
+    method: Callable[[FloatImage], npt.NDArray[Any]],
+    records: RecordFile,
+    truth_field: str,
+    score: Callable[[npt.NDArray[Any], npt.NDArray[Any], slice], dict[str, npt.NDArray[np.float64]]],
+    *,
+    batch_size: int,
+    on_batch: Callable[[int], None],
+) -> ImageScores:
+    """Apply a method to all images, timed without reading and scoring."""
+    method(records.read("noisy", slice(0, batch_size)))  # warm-up: compilation, caches
     collected: dict[str, list[npt.NDArray[np.float64]]] = {}
     seconds = 0.0
     for first in range(0, len(records), batch_size):
         window = slice(first, min(first + batch_size, len(records)))
-        noisy, clean = records.read("noisy", window), records.read("clean", window)
-        check_pair(noisy, clean)
+        noisy, truth = records.read("noisy", window), records.read(truth_field, window)
+        if truth_field == "clean":
+            check_pair(noisy, truth)
         started = time.perf_counter()
-        denoised = denoise(noisy)
+        result = method(noisy)
         seconds += time.perf_counter() - started
-        if denoised.shape != clean.shape or not np.isfinite(denoised).all():
-            raise ValueError(f"the denoiser returned {describe(denoised)}, or values that are not finite")
-        scores = score_images(denoised, clean) | _score_atoms(denoised, records, window, atom_tolerance_angstrom)
-        for name, values in scores.items():
+        for name, values in score(result, truth, window).items():
             collected.setdefault(name, []).append(values)
         on_batch(window.stop)
     return ImageScores(

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emdenoise.arrays import FloatImage
+from emdenoise.arrays import FloatImage, Mask
 
 Denoiser = Callable[[FloatImage], FloatImage]
 """Images float32 (num_images, height, width) → the same, denoised."""
+Segmenter = Callable[[FloatImage], Mask]
+"""Images float32 (num_images, height, width) → labels uint8 of the same shape."""
 
 NUM_WARMUP_CALLS = 3
 
@@ -22,7 +24,7 @@ class Latency:
     p99_ms: float
 
 
-def measure_latency(denoise: Denoiser, images: FloatImage, num_images: int) -> Latency:
+def measure_latency(denoise: Denoiser | Segmenter, images: FloatImage, num_images: int) -> Latency:
     """Time single images.
 
     Parameters

@@ -57,17 +57,18 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         return _to_png(figure)
 
 
-def draw_pictures(pictures: Mapping[str, npt.NDArray[np.floating]], scores: Mapping[str, Sequence[float]]) -> bytes:
+def draw_pictures(pictures: Mapping[str, npt.NDArray[Any]], captions: Mapping[str, Sequence[str]]) -> bytes:
     """Draw the same images by several methods side by side, one row an image.
 
-    Each row has one grey scale, from the 0.1 to the 99.9 percentile of its last column, the truth.
+    The images of a row have one grey scale, from the 0.1 to the 99.9 percentile of the last of them, the truth; masks
+    have one colour a label.
 
     Parameters
     ----------
-    pictures : mapping of str to ndarray of float, shape (num_images, height, width)
-        By method, the truth last.
-    scores : mapping of str to sequence of float
-        PSNR of each image by method [dB]; methods without are the truth.
+    pictures : mapping of str to ndarray of float32 or uint8, shape (num_images, height, width)
+        By method, the truth last; masks are uint8.
+    captions : mapping of str to sequence of str
+        Text over each picture; where there is none, the name.
 
     Returns
     -------
@@ -75,18 +76,51 @@ def draw_pictures(pictures: Mapping[str, npt.NDArray[np.floating]], scores: Mapp
         PNG.
     """
     names = list(pictures)
-    truth = pictures[names[-1]]
+    num_images = len(pictures[names[-1]])
+    grey = [name for name in names if pictures[name].dtype.kind == "f"]
+    largest = max((int(pictures[name].max()) for name in names if name not in grey), default=0)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.4 * len(names), 2.55 * len(truth)), layout="constrained")
-        axes = figure.subplots(len(truth), len(names), squeeze=False)
-        for row in range(len(truth)):
-            low, high = np.percentile(truth[row], [0.1, 99.9])
+        figure = Figure(figsize=(2.4 * len(names), 2.55 * num_images), layout="constrained")
+        axes = figure.subplots(num_images, len(names), squeeze=False)
+        for row in range(num_images):
+            low, high = np.percentile(pictures[grey[-1]][row], [0.1, 99.9]) if grey else (0, 1)
             for column, name in enumerate(names):
                 axis = axes[row, column]
-                axis.imshow(pictures[name][row], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+                scale = {"cmap": "gray", "vmin": low, "vmax": high}
+                if name not in grey:
+                    scale = {"cmap": "viridis", "vmin": 0, "vmax": max(1, largest)}
+                axis.imshow(pictures[name][row], interpolation="nearest", **scale)
                 axis.set_axis_off()
-                caption = f"{name}  {scores[name][row]:.1f} dB" if name in scores else name
-                axis.set_title(caption, fontsize=9, color="#333333")
+                axis.set_title(captions[name][row] if name in captions else name, fontsize=9, color="#333333")
+        return _to_png(figure)
+
+
+def draw_comparison(curves: Mapping[str, Sequence[tuple[int | None, float, float, float]]], metric: str) -> bytes:
+    """Draw a score against the number of training images, one curve a variant.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of (num_images, mean, low, high)
+        By variant, in rising order; None stands for all images and is drawn last.
+    metric : str
+        What the score is.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    numbers = list(dict.fromkeys(point[0] for points in curves.values() for point in points))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+        axis = figure.subplots()
+        for index, (name, points) in enumerate(curves.items()):
+            places = [numbers.index(point[0]) + 0.06 * (index - (len(curves) - 1) / 2) for point in points]
+            means, lows, highs = (np.array([point[column] for point in points]) for column in (1, 2, 3))
+            axis.errorbar(places, means, yerr=[means - lows, highs - means], fmt="o-", ms=4, capsize=3, label=name)
+        axis.set_xticks(range(len(numbers)), ["all" if number is None else str(number) for number in numbers])
+        axis.set(xlabel="training images with labels", ylabel=metric)
+        axis.legend(frameon=False)
         return _to_png(figure)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,14 +12,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from emdenoise.data.storage import write_atomically
 from emdenoise.results.figures import draw_learning_curve, draw_pictures
 from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
-from emdenoise.results.scores import find_best_classical, make_table
+from emdenoise.results.scores import COLUMNS, find_best_classical, make_table
 
 REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
 TASK_ORDER = ("download", "preprocess", "train", "test")
 
 
 def write_report(
-    output_dir: Path, description: str, scores: dict[str, Any], pictures: Mapping[str, npt.NDArray[np.float32]]
+    output_dir: Path,
+    description: str,
+    main_metric: str,
+    scores: dict[str, Any],
+    pictures: Mapping[str, npt.NDArray[Any]],
 ) -> None:
     """Write ``report.html`` and ``pictures.png``.
 
@@ -30,10 +33,12 @@ def write_report(
         Holds the records of the run in ``records/``.
     description : str
         The workload in one sentence.
+    main_metric : str
+        By which methods are ranked.
     scores : dict
         Content of ``scores.json``.
-    pictures : mapping of str to ndarray of float32, shape (num_pictures, height, width)
-        Test images by method, with ``clean``.
+    pictures : mapping of str to ndarray of float32 or uint8, shape (num_pictures, height, width)
+        Test images by method, the truth last.
 
     Raises
     ------
@@ -51,11 +56,10 @@ def write_report(
     history: list[dict[str, float]] = next(
         (record.results["history"] for record in records if record.task == "train"), []
     )
-    best = find_best_classical(scores, "psnr_db")
-    shown = [name for name in ("noisy", best, "network", "clean") if name is not None]
+    best = find_best_classical(scores, main_metric)
+    classical = [name for name in scores["methods"] if name not in ("noisy", "network", best)]
     picture = draw_pictures(
-        {name: pictures[name] for name in shown},
-        {name: test.results["picture_psnr_db"][name] for name in shown if name != "clean"},
+        {name: images for name, images in pictures.items() if name not in classical}, test.results["captions"]
     )
     environment = Environment(
         loader=PackageLoader("emdenoise", "results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -65,9 +69,11 @@ def write_report(
         description=description,
         settings=test.settings,
         settings_text=yaml.safe_dump(test.settings, sort_keys=False),
-        facts=_collect_facts(scores, best, history),
+        facts=_collect_facts(scores, main_metric, best, history),
         table=make_table(scores),
         choices=test.results["choices"],
+        confusion=test.results.get("confusion", []),
+        label_names=test.results.get("label_names", []),
         pictures=_encode(picture),
         learning_curve=_encode(draw_learning_curve(history)) if history else "",
         training_note=_describe_training(records),
@@ -81,18 +87,23 @@ def write_report(
 
 
 def _collect_facts(
-    scores: dict[str, Any], best: str | None, history: Sequence[Mapping[str, float]]
+    scores: dict[str, Any], main_metric: str, best: str | None, history: Sequence[Mapping[str, float]]
 ) -> list[dict[str, str]]:
     methods = scores["methods"]
-    network, noisy = methods["network"], methods["noisy"]
+    network = methods["network"]
+    unit, name = (" dB", "PSNR") if main_metric == "psnr_db" else ("", COLUMNS[main_metric].heading)
+    decimals = COLUMNS[main_metric].decimals - 1
 
     def show_gain(other: dict[str, Any]) -> str:
-        reached, compared = network["psnr_db"]["mean"], other["psnr_db"]["mean"]
-        return "–" if reached is None or compared is None else f"{reached - compared:+.1f} dB"
+        reached, compared = network[main_metric]["mean"], other[main_metric]["mean"]
+        return "–" if reached is None or compared is None else f"{reached - compared:+.{decimals}f}{unit}"
 
-    facts = [{"value": show_gain(noisy), "meaning": "PSNR of the network over the noisy images"}]
+    facts = []
+    if "noisy" in methods:
+        facts.append({"value": show_gain(methods["noisy"]), "meaning": f"{name} of the network over the noisy images"})
     if best is not None:
-        facts.append({"value": show_gain(methods[best]), "meaning": f"over the best classical method ({best})"})
+        gain = show_gain(methods[best])
+        facts.append({"value": gain, "meaning": f"{name} of the network over the best classical method ({best})"})
     if "atom_f1" in network:
         facts.append({"value": f"{network['atom_f1']['mean']:.3f}", "meaning": "F1 of the atoms found in its images"})
     if network["images_per_second"] is not None:

@@ -30,8 +30,10 @@ COLUMNS = {
     "ssim": Column("SSIM", 3),
     "atom_f1": Column("atom F1", 3),
     "atom_error_angstrom": Column("atom error [Å]", 3),
+    "dice": Column("Dice", 3),
+    "iou": Column("IoU", 3),
 }
-CONSOLE_METRICS = ("mse", "psnr_db", "ssim", "atom_f1")
+CONSOLE_METRICS = ("mse", "psnr_db", "ssim", "atom_f1", "dice", "iou")
 
 
 class MethodScores(Protocol):
@@ -105,12 +107,16 @@ def make_table(scores: dict[str, Any], *, is_compact: bool = False) -> list[list
     list of list of str
     """
     methods = scores["methods"]
-    wanted = CONSOLE_METRICS if is_compact else COLUMNS
-    metrics = [name for name in wanted if any(name in method for method in methods.values())]
-    rows = [["method", *(COLUMNS[name].heading for name in metrics), "images/s"]]
+    columns = dict(COLUMNS)
+    for name in next(iter(methods.values())):
+        if name.startswith("dice_"):
+            columns[name] = Column(f"Dice {name.removeprefix('dice_')}", 3)
+    is_wanted = {name: not is_compact or name in CONSOLE_METRICS or name.startswith("dice_") for name in columns}
+    metrics = [name for name in columns if is_wanted[name] and any(name in method for method in methods.values())]
+    rows = [["method", *(columns[name].heading for name in metrics), "images/s"]]
     show = _show_compact if is_compact else _show_interval
     for name, method in methods.items():
-        cells = [show(method.get(metric), COLUMNS[metric]) for metric in metrics]
+        cells = [show(method.get(metric), columns[metric]) for metric in metrics]
         rate = method["images_per_second"]
         rows.append([name, *cells, "–" if rate is None else f"{rate:.3g}"])
     return rows

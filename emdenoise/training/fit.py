@@ -18,7 +18,11 @@ from emdenoise.data.pipeline import Batch
 from emdenoise.models.backend import choose_compilation
 from emdenoise.progress import Progress
 from emdenoise.training.interruption import CheckpointFolder, History
+from emdenoise.training.losses import choose_loss, choose_metrics
 from emdenoise.training.schedules import make_optimizer
+from emdenoise.training.transfer import Freeze
+
+NOTHING_FROZEN = Freeze()
 
 
 class Batches(Protocol):
@@ -38,8 +42,9 @@ class TrainingResult:
     Attributes
     ----------
     history : list of dict
-        One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``,
-        ``validation_s``, ``images_per_second``, ``num_images``, ``first_step_s``; losses are means over the images.
+        One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``, ``validation_s``,
+        ``images_per_second``, ``num_images``, ``first_step_s``, and `validation_dice` of masks; losses are means over
+        the images.
     num_continued_epochs : int
         Epochs that an interrupted run had done before.
     first_step_s : float
@@ -55,9 +60,20 @@ class TrainingResult:
 
     @property
     def images_per_second(self) -> float:
-        """Training speed over all epochs but the first, in which the backend compiles."""
+        """Training speed over all epochs but the first, in which the backend compiles; 0 without epochs."""
         epochs = self.history[1:] or self.history
+        if not epochs:
+            return 0.0
         return sum(epoch["num_images"] for epoch in epochs) / sum(epoch["train_s"] for epoch in epochs)
+
+    def summarise(self) -> str:
+        """Say in one line what was done."""
+        if not self.history:
+            return "The pretrained network was left as it is"
+        return (
+            f"Trained {len(self.history)} epochs at {self.images_per_second:.1f} images/s; "
+            f"validation loss {self.history[-1]['validation_loss']:.3g}"
+        )
 
     def describe(self, model: keras.Model) -> dict[str, Any]:
         """Say what a record keeps of the training, as JSON values."""
@@ -79,6 +95,7 @@ def train_model(
     *,
     checkpoint: CheckpointFolder,
     progress: Progress,
+    freeze: Freeze = NOTHING_FROZEN,
 ) -> TrainingResult:
     """Train a network, or go on where an interrupted training of the same settings and data ended.
 
@@ -92,6 +109,8 @@ def train_model(
     checkpoint : CheckpointFolder
         Where to keep the state after each epoch.
     progress : Progress
+    freeze : Freeze
+        Layers that do not learn, or not from the start.
 
     Returns
     -------
@@ -104,8 +123,10 @@ def train_model(
     ModelError
         If the checkpoint is damaged.
     """
-    optimizer = make_optimizer(settings, settings.epochs * len(batches))
-    model.compile(optimizer=optimizer, loss=settings.loss, jit_compile=choose_compilation())
+    optimizer = make_optimizer(settings, max(1, settings.epochs * len(batches)))
+    loss, metrics = choose_loss(settings), choose_metrics(settings)
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=choose_compilation())
+    optimizer.build(model.trainable_variables)  # with the layers that are frozen now and may thaw
     history = checkpoint.restore(model)
     num_continued, first_step_s = len(history), 0.0
     if num_continued:
@@ -113,16 +134,18 @@ def train_model(
     for epoch in range(num_continued, settings.epochs):
         if _is_stalled(history, settings):
             break
+        if freeze.apply(model, epoch):
+            model.make_train_function(force=True)
         figures = _train_epoch(model, batches, epoch, settings.epochs, progress)
         first_step_s = first_step_s or figures["first_step_s"]
-        figures |= _validate(model, validation)
+        figures |= validate(model, validation)
         figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         history.append(figures)
         if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
             checkpoint.save_best(model)
         checkpoint.save(model, history)
     best = len(history) - 1
-    if settings.early_stopping_epochs is not None:
+    if settings.early_stopping_epochs is not None and history:
         best = _find_best(history)
         checkpoint.restore_best(model)
     return TrainingResult(history, num_continued, first_step_s, best_epoch=best + 1)
@@ -151,13 +174,18 @@ def _train_epoch(
     }
 
 
-def _validate(model: keras.Model, validation: Batches) -> dict[str, float]:
-    started, num_images, sum_of_losses = time.perf_counter(), 0, 0.0
+def validate(model: keras.Model, validation: Batches) -> dict[str, float]:
+    """Compute loss and metrics of a compiled model over all validation images, and how long that takes."""
+    started, num_images = time.perf_counter(), 0
+    sums: dict[str, float] = {}
     for step in range(len(validation)):
         inputs, targets = validation.read(0, step)
-        sum_of_losses += len(inputs) * _take_step(model, model.test_on_batch, inputs, targets)
+        model.reset_metrics()
+        for name, value in model.test_on_batch(inputs, targets, return_dict=True).items():
+            sums[name] = sums.get(name, 0.0) + len(inputs) * float(value)
         num_images += len(inputs)
-    return {"validation_loss": sum_of_losses / num_images, "validation_s": time.perf_counter() - started}
+    means = {f"validation_{name}": total / num_images for name, total in sums.items()}
+    return means | {"validation_s": time.perf_counter() - started}
 
 
 def _take_step(model: keras.Model, take: Callable[..., Mapping[str, float]], *batch: npt.NDArray[np.generic]) -> float:

@@ -2,7 +2,9 @@
 
 from emdenoise.workloads.contract import Workload
 from emdenoise.workloads.denoise import DENOISE
+from emdenoise.workloads.segment import SEGMENT
 
 WORKLOADS: dict[str, Workload] = {
     "denoise": DENOISE,
+    "segment": SEGMENT,
 }

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import FloatImage
 from emdenoise.config.architectures import UNetSettings
 from emdenoise.config.schema import EvaluationSettings, RunConfig, SimulationSettings
 from emdenoise.data.storage import RecordFile
-from emdenoise.errors import SettingsError
-from emdenoise.evaluation.metrics import psnr
-from emdenoise.evaluation.score import DATA_RANGE, ImageScores
-from emdenoise.evaluation.throughput import Denoiser, Latency
+from emdenoise.errors import DataError, SettingsError
+from emdenoise.evaluation.score import ImageScores
+from emdenoise.evaluation.throughput import Latency
 from emdenoise.progress import Progress
 
 SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom")
 """Settings of the section `evaluation` that move a score or its interval."""
+
+
+CLOSED_LOSSES = {"denoise": "mean_squared_error", "segment": "dice_cross_entropy"}
+"""Loss of the closed division by workload."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,23 @@ class Evaluation:
         What was chosen for each classical method on validation data, in words.
     latency : Latency
         Of the network, single images.
-    pictures : dict of str to ndarray of float32, shape (num_pictures, height, width)
-        The same test images by each method, and ``clean``.
+    pictures : dict of str to ndarray of float32 or uint8, shape (num_pictures, height, width)
+        What the report shows side by side of some test images, the truth last.
+    captions : dict of str to list of str
+        What is written over each picture.
+    details : dict
+        What else the record keeps, as JSON values: the confusion of the labels.
     """
 
     methods: dict[str, ImageScores]
     choices: dict[str, str]
     latency: Latency
-    pictures: dict[str, FloatImage]
+    pictures: dict[str, npt.NDArray[Any]]
+    captions: dict[str, list[str]]
+    details: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """Say what a record keeps of the test, as JSON values: scores of every image, choices, latency."""
-        clean = self.pictures["clean"]
         return {
             "choices": self.choices,
             "latency": {"p50_ms": self.latency.p50_ms, "p99_ms": self.latency.p99_ms},
@@ -52,11 +59,8 @@ class Evaluation:
                 name: {metric: _to_json(values) for metric, values in scores.metrics.items()}
                 for name, scores in self.methods.items()
             },
-            "picture_psnr_db": {
-                name: psnr(images, clean, data_range=DATA_RANGE).tolist()
-                for name, images in self.pictures.items()
-                if name != "clean"
-            },
+            "captions": self.captions,
+            **self.details,
         }
 
 
@@ -74,11 +78,13 @@ class Workload:
     name, description : str
     input_field, target_field : str
         Fields of the record that the network gets and shall give.
-    output_channels : int
+    output_channels : int or None
+        Of the network; None for one per label of the masks.
     main_metric : str
         By which methods are ranked; larger is better.
     evaluate : callable
-        ``(config, denoiser, validation, test, progress) -> Evaluation``.
+        ``(config, network, validation, test, progress) -> Evaluation``; `network` is the trained network as a denoiser
+        or segmenter.
     quality_target : dict of str to float
         Metric and value that a training of the closed division must reach (docs/benchmark.md justifies it).
     """
@@ -87,15 +93,32 @@ class Workload:
     description: str
     input_field: str
     target_field: str
-    output_channels: int
+    output_channels: int | None
     main_metric: str
-    evaluate: Callable[[RunConfig, Denoiser, RecordFile, RecordFile, Progress], Evaluation]
+    evaluate: Callable[[RunConfig, Any, RecordFile, RecordFile, Progress], Evaluation]
     quality_target: dict[str, float] = field(default_factory=dict)
 
     @property
     def fields(self) -> tuple[str, str]:
         """Input and target field."""
         return self.input_field, self.target_field
+
+    def count_outputs(self, records: RecordFile) -> int:
+        """Count the output channels that a network for these images needs.
+
+        Raises
+        ------
+        DataError
+            If the images have no masks and the workload needs them.
+        """
+        if self.output_channels is not None:
+            return self.output_channels
+        if self.target_field not in records:
+            raise DataError(
+                f"{records.name}: has no masks, which workload {self.name} learns from; choose a source that has them, "
+                "or put masks beside your images, and run download and preprocess again."
+            )
+        return len(records.label_names)
 
 
 def check_division(config: RunConfig) -> None:
@@ -108,11 +131,17 @@ def check_division(config: RunConfig) -> None:
     """
     if config.division == "open":
         return
+    if config.workload == "denoise" and config.pretraining.method != "none":
+        raise SettingsError(
+            f"division closed: pretraining.method is {config.pretraining.method}, fixed to none in workload denoise; "
+            "keep it, or set division to open."
+        )
     training, scoring = config.training, EvaluationSettings()
     fixed: list[tuple[str, object, object]] = [
         ("data.source", config.data.source, "graphene"),
         ("data.seed", config.data.seed, 0),
-        ("training.loss", training.loss, "mean_squared_error"),
+        ("training.loss", training.loss, CLOSED_LOSSES[config.workload]),
+        ("training.num_images", training.num_images, None),
         ("training.optimizer", training.optimizer, "adam"),
         ("training.crop_size_px", training.crop_size_px, None),
         ("training.flip", training.flip, False),
@@ -135,3 +164,10 @@ def check_division(config: RunConfig) -> None:
 def choose_pictures(num_images: int, num_wanted: int) -> npt.NDArray[np.intp]:
     """Choose evenly spaced images to show; returns their indices."""
     return np.unique(np.linspace(0, num_images - 1, min(num_wanted, num_images)).round().astype(np.intp))
+
+
+def find_black_level(records: RecordFile) -> float:
+    """Find the stored intensity of a pixel that no electron reached; 0 where the source does not know it."""
+    stated = records.read_attribute("black_level")
+    of_scale = -records.read_attribute("intensity_offset") * records.read_attribute("intensity_scale")
+    return float(np.nan_to_num(np.median(np.where(np.isnan(stated), of_scale, stated))))

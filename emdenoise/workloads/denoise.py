@@ -6,23 +6,17 @@ from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.storage import RecordFile
 from emdenoise.evaluation.baselines import TunedBaseline
-from emdenoise.evaluation.score import score_denoiser
+from emdenoise.evaluation.metrics import psnr
+from emdenoise.evaluation.score import DATA_RANGE, score_denoiser
 from emdenoise.evaluation.throughput import Denoiser, measure_latency
 from emdenoise.evaluation.tuning import choose_tuning_images, tune_baselines
 from emdenoise.progress import Progress
-from emdenoise.workloads.contract import Evaluation, Workload, choose_pictures
+from emdenoise.workloads.contract import Evaluation, Workload, choose_pictures, find_black_level
 
 
 def return_noisy(noisy: FloatImage) -> FloatImage:
     """Leave the images as they are: the zero line of every table."""
     return noisy
-
-
-def find_black_level(records: RecordFile) -> float:
-    """Find the stored intensity of a pixel that no electron reached; 0 where the source does not know it."""
-    stated = records.read_attribute("black_level")
-    of_scale = -records.read_attribute("intensity_offset") * records.read_attribute("intensity_scale")
-    return float(np.nan_to_num(np.median(np.where(np.isnan(stated), of_scale, stated))))
 
 
 def evaluate_denoising(
@@ -65,13 +59,17 @@ def evaluate_denoising(
         )
     progress.step("score", len(denoisers), len(denoisers))
     shown = choose_pictures(len(test), settings.num_pictures)
-    noisy = test.read("noisy", shown)
+    noisy, clean = test.read("noisy", shown), test.read("clean", shown)
+    restored = {name: np.asarray(denoise(noisy)) for name, denoise in denoisers.items()}
     return Evaluation(
         methods=methods,
         choices={name: _describe(baseline) for name, baseline in baselines.items()},
         latency=measure_latency(network, noisy, settings.num_latency_images),
-        pictures={name: np.asarray(denoise(noisy)) for name, denoise in denoisers.items()}
-        | {"clean": test.read("clean", shown)},
+        pictures=restored | {"clean": clean},
+        captions={
+            name: [f"{name}  {value:.1f} dB" for value in psnr(images, clean, data_range=DATA_RANGE)]
+            for name, images in restored.items()
+        },
     )
 
 

@@ -194,8 +194,10 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
         def __init__(self) -> None:
             self.steps: list[int] = []
             self.optimizer: Any = None
+            self.trainable_variables: list[Any] = []
+            self.layers: list[Any] = []
 
-        def compile(self, *, optimizer: Any, loss: str, jit_compile: bool) -> None:
+        def compile(self, *, optimizer: Any, loss: str, metrics: list[Any], jit_compile: bool) -> None:
             self.optimizer, self.loss = optimizer, loss
 
         def reset_metrics(self) -> None:
@@ -243,6 +245,7 @@ def see_backend(settings: TrainingSettings, files: Any) -> Iterator[Any]:
 
 EFFECTS: dict[str, tuple[Any, Probe]] = {
     "epochs": (3, see_training),
+    "num_images": (4, see_num_steps),
     "batch_size": (5, see_num_steps),
     "loss": ("mean_absolute_error", see_training),
     "optimizer": ("sgd", see_optimizer),

@@ -61,7 +61,7 @@ def test_a_date_is_text(load: Any) -> None:
     [
         ("trainin: {}", r"run\.yaml: trainin is not a setting; did you mean training\?"),
         ("training: {batchsize: 1}", r"training\.batchsize is not a setting; did you mean batch_size\?"),
-        ("training: {zzz: 1}", r"training\.zzz is not a setting; known here: epochs, batch_size"),
+        ("training: {zzz: 1}", r"training\.zzz is not a setting; known here: epochs, num_images"),
         ("model: {name: unet, filter: [8]}", r"model\.filter is not a setting; did you mean filters\?"),
         ("model: {name: dncnn, dept: 5}", r"model\.dept is not a setting; did you mean depth\?"),
         ("model: {name: vit}", r"model\.name must be one of unet, dncnn"),
@@ -77,7 +77,10 @@ def test_a_date_is_text(load: Any) -> None:
         ("training: {learning_rate: fast}", r'training\.learning_rate is "fast"; it must be a number'),
         ("training: {learning_rate: .inf}", r"training\.learning_rate is .*Inf.*; it must be a (finite )?number"),
         ("training: {learning_rate: .nan}", r"training\.learning_rate is .*NaN.*; it must be a (finite )?number"),
-        ("training: {loss: mse}", r'training\.loss is "mse"; it must be .mean_squared_error. or .mean_absolute_error.'),
+        (
+            "training: {loss: mse}",
+            r'training\.loss is "mse"; it must be .mean_squared_error., .mean_absolute_error. or .dice_cross_entropy.',
+        ),
         ("data: {mirror: 3}", r"data\.mirror is 3; it must be text"),
         ("evaluation: {baselines: nlm}", r'evaluation\.baselines is "nlm"; it must be a list'),
         ("simulation: {defects: []}", r"simulation\.defects is \[\]; it must be a list of at least 1"),
@@ -206,7 +209,7 @@ def test_every_architecture_is_known_to_the_messages_and_to_the_table_of_models(
 def test_every_setting_has_one_line_of_meaning() -> None:
     for settings in (*SECTIONS.values(), *ARCHITECTURES.values(), RunConfig):
         for name, field in settings.model_fields.items():
-            if name in ("data", "simulation", "model", "training", "evaluation"):
+            if name in ("data", "simulation", "model", "pretraining", "training", "evaluation"):
                 continue
             assert field.description, f"{settings.__name__}.{name} has no docstring"
             assert "\n" not in field.description
@@ -216,12 +219,15 @@ def test_every_source_baseline_and_defect_of_the_settings_exists() -> None:
     from emdenoise.data.catalog import SOURCES
     from emdenoise.data.specimens import DEFECTS
     from emdenoise.evaluation.baselines import BASELINES
+    from emdenoise.evaluation.segmenters import SEGMENTERS
     from emdenoise.workloads import WORKLOADS
 
     schema = RunConfig.model_json_schema()
     definitions = schema["$defs"]
     assert set(definitions["DataSettings"]["properties"]["source"]["enum"]) == set(SOURCES)
     assert set(definitions["EvaluationSettings"]["properties"]["baselines"]["items"]["enum"]) == set(BASELINES)
+    segmenters = definitions["EvaluationSettings"]["properties"]["segmentation_baselines"]["items"]["enum"]
+    assert set(segmenters) == set(SEGMENTERS)
     assert definitions["SimulationSettings"]["properties"]["defects"]["items"]["enum"] == list(DEFECTS)
     workloads = schema["properties"]["workload"]
     assert workloads.get("enum", [workloads.get("const")]) == list(WORKLOADS)

@@ -78,7 +78,7 @@ def write_run(config: RunConfig, tmp_path: Path) -> Callable[..., Path]:
             },
             "test": {
                 "choices": {"gaussian": "strength 2, beam left in", "median": "strength 3, beam left in"},
-                "picture_psnr_db": {name: [20.5, 21.5] for name in METHODS},
+                "captions": {name: [f"{name}  20.5 dB", f"{name}  21.5 dB"] for name in METHODS},
                 "latency": {"p50_ms": 1.0, "p99_ms": 2.0},
             },
         }

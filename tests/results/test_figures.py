@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from emdenoise.results import figures
-from emdenoise.results.figures import draw_learning_curve, draw_pictures
+from emdenoise.results.figures import draw_comparison, draw_learning_curve, draw_pictures
 from emdenoise.seeding import make_generator
 
 
@@ -61,11 +61,14 @@ PICTURES = {
     name: make_generator(index, "test").random((3, 16, 20), np.float32)
     for index, name in enumerate(("noisy", "network", "clean"))
 }
-SCORES: Mapping[str, Sequence[float]] = {"noisy": [10.0, 11.0, 12.0], "network": [20.04, 21.06, np.inf]}
+CAPTIONS: Mapping[str, Sequence[str]] = {
+    "noisy": ["noisy  10.0 dB", "noisy  11.0 dB", "noisy  12.0 dB"],
+    "network": ["network  20.0 dB", "network  21.1 dB", "network  inf dB"],
+}
 
 
 def test_each_image_is_a_row_and_each_method_a_column_with_its_score(drawn: list[Figure]) -> None:
-    draw_pictures(PICTURES, SCORES)
+    draw_pictures(PICTURES, CAPTIONS)
     assert [axis.get_title() for axis in drawn[0].axes] == [
         *("noisy  10.0 dB", "network  20.0 dB", "clean"),
         *("noisy  11.0 dB", "network  21.1 dB", "clean"),
@@ -77,7 +80,7 @@ def test_each_image_is_a_row_and_each_method_a_column_with_its_score(drawn: list
 
 
 def test_all_methods_of_a_row_have_the_grey_scale_of_the_truth(drawn: list[Figure]) -> None:
-    draw_pictures(PICTURES, SCORES)
+    draw_pictures(PICTURES, CAPTIONS)
     for number, axis in enumerate(drawn[0].axes):
         truth = PICTURES["clean"][number // 3]
         assert axis.get_images()[0].get_clim() == pytest.approx(tuple(np.percentile(truth, [0.1, 99.9])))
@@ -86,18 +89,38 @@ def test_all_methods_of_a_row_have_the_grey_scale_of_the_truth(drawn: list[Figur
 @pytest.mark.parametrize("num_images", [1, 2])
 def test_images_of_two_sizes_and_numbers_are_drawn(num_images: int) -> None:
     heights = [
-        len(read_png(draw_pictures({name: images[:num_images] for name, images in PICTURES.items()}, SCORES)))
+        len(read_png(draw_pictures({name: images[:num_images] for name, images in PICTURES.items()}, CAPTIONS)))
         for _ in range(2)
     ]
     assert heights[0] == heights[1] == 255 * num_images
 
 
 def test_an_even_truth_is_drawn() -> None:
-    assert draw_pictures({"noisy": PICTURES["noisy"], "clean": np.zeros((3, 16, 20), np.float32)}, {"noisy": [1, 2, 3]})
+    assert draw_pictures(
+        {"noisy": PICTURES["noisy"], "clean": np.zeros((3, 16, 20), np.float32)}, {"noisy": ["a", "b", "c"]}
+    )
 
 
 def test_the_same_figure_is_the_same_bytes_and_no_style_is_left_behind() -> None:
     before = dict(matplotlib.rcParams)
-    assert draw_pictures(PICTURES, SCORES) == draw_pictures(PICTURES, SCORES)
+    assert draw_pictures(PICTURES, CAPTIONS) == draw_pictures(PICTURES, CAPTIONS)
     assert draw_learning_curve(make_history(3)) == draw_learning_curve(make_history(3))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_masks_have_one_colour_a_label_beside_grey_images(drawn: list[Figure]) -> None:
+    mask = np.array([[[0, 1], [2, 2]]], np.uint8)
+    draw_pictures({"noisy": PICTURES["noisy"][:1], "network": mask // 2, "mask": mask}, {})
+    noisy, *masks = (axis.get_images()[0] for axis in drawn[0].axes)
+    assert noisy.get_cmap().name == "gray"
+    assert {image.get_clim() for image in masks} == {(0, 2)}
+    assert {image.get_cmap().name for image in masks} == {"viridis"}
+
+
+def test_a_comparison_has_a_curve_for_each_variant_over_the_numbers_of_images(drawn: list[Figure]) -> None:
+    curves = {"scratch": [(4, 0.5, 0.4, 0.6), (None, 0.9, 0.85, 0.95)], "denoise": [(4, 0.7, 0.6, 0.8)]}
+    draw_comparison(curves, "dice")
+    axis = drawn[0].axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["4", "all"]
+    assert axis.get_ylabel() == "dice"
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["scratch", "denoise"]

@@ -68,7 +68,7 @@ def make_page(
 
     def make(*tasks: str, description: str = DESCRIPTION, **changes: Any) -> Page:
         folder = write_run(*(tasks or ALL_TASKS), **changes)
-        write_report(folder, description, scores, pictures)
+        write_report(folder, description, "psnr_db", scores, pictures)
         return Page((folder / "report.html").read_text(encoding="utf-8"))
 
     return make
@@ -94,7 +94,7 @@ def test_no_style_loads_anything(make_page: Callable[..., Page], tmp_path: Path)
 def test_pictures_and_learning_curve_are_in_the_page(
     write_run: Callable[..., Path], scores: dict[str, Any], pictures: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    write_report(write_run(*ALL_TASKS), DESCRIPTION, scores, pictures)
+    write_report(write_run(*ALL_TASKS), DESCRIPTION, "psnr_db", scores, pictures)
     page = Page((tmp_path / "output" / "report.html").read_text(encoding="utf-8"))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 2
@@ -201,7 +201,7 @@ def test_without_the_record_of_the_test_there_is_no_report(
 ) -> None:
     folder = write_run("train")
     with pytest.raises(MissingInputError, match=r"records/test\.json is missing; run the test task first"):
-        write_report(folder, DESCRIPTION, scores, pictures)
+        write_report(folder, DESCRIPTION, "psnr_db", scores, pictures)
     assert not (folder / "report.html").exists()
 
 
@@ -213,7 +213,7 @@ def test_a_second_report_of_the_same_records_is_the_same_page(
 ) -> None:
     folder, pages = write_run(*ALL_TASKS), []
     for _ in range(2):
-        write_report(folder, DESCRIPTION, scores, pictures)
+        write_report(folder, DESCRIPTION, "psnr_db", scores, pictures)
         pages.append((folder / "report.html").read_bytes())
     assert pages[0] == pages[1]
     assert sorted(path.name for path in folder.iterdir()) == ["pictures.png", "records", "report.html"]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import SettingsError
-from emdenoise.evaluation.metrics import psnr
 from emdenoise.evaluation.score import ImageScores
 from emdenoise.evaluation.throughput import Latency
 from emdenoise.workloads.contract import Evaluation, check_division, choose_pictures
@@ -109,12 +108,16 @@ def test_the_record_of_a_test_is_json_without_nan() -> None:
     pictures = {"noisy": clean + np.float32(0.1), "network": clean + np.float32(0.01), "clean": clean}
     metrics = {"psnr_db": np.array([20.0, np.inf]), "atom_error_angstrom": np.array([np.nan, 0.125])}
     found = Evaluation(
-        {"network": ImageScores(metrics, 1.0)}, {"tv": "strength 1"}, Latency(1.5, 2.5), pictures
+        {"network": ImageScores(metrics, 1.0)},
+        {"tv": "strength 1"},
+        Latency(1.5, 2.5),
+        pictures,
+        {"network": ["network  40.0 dB"]},
+        {"confusion": [[1]]},
     ).describe()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["per_image"] == {"network": {"psnr_db": [20.0, None], "atom_error_angstrom": [None, 0.125]}}
     assert found["latency"] == {"p50_ms": 1.5, "p99_ms": 2.5}
     assert found["choices"] == {"tv": "strength 1"}
-    assert set(found["picture_psnr_db"]) == {"noisy", "network"}
-    assert found["picture_psnr_db"]["noisy"] == psnr(pictures["noisy"], clean, data_range=1).tolist()
-    assert found["picture_psnr_db"]["network"] == pytest.approx([40, 40], abs=1e-4)
+    assert found["captions"] == {"network": ["network  40.0 dB"]}
+    assert found["confusion"] == [[1]]

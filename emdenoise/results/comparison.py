@@ -1,0 +1,214 @@
+"""Comparing the runs of a study: one table and figures, from records and scores alone."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emdenoise.data.storage import write_atomically, write_json
+from emdenoise.evaluation.statistics import Interval, bootstrap_mean
+from emdenoise.results.figures import draw_comparison
+from emdenoise.results.manifest import read_record
+from emdenoise.seeding import make_generator
+
+NUM_RESAMPLES = 4000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where one run of a study is.
+
+    Attributes
+    ----------
+    variant : str
+    num_images : int or None
+        Training images; None for all.
+    seed : int
+    output_dir : Path
+    """
+
+    variant: str
+    num_images: int | None
+    seed: int
+    output_dir: Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant with a number of training images, over all seeds.
+
+    Attributes
+    ----------
+    variant : str
+    num_images : int or None
+    num_seeds : int
+    score : Interval
+        Mean of the metric on the test images; the interval resamples seeds.
+    difference : Interval or None
+        To the first variant with as many images, seed by seed; None for the first variant itself.
+    epochs_to_reference, seconds_to_reference : float or None
+        Mean over seeds of the epochs and the time of training [s] until the validation score is what the first variant
+        ends with; None where a seed does not get there.
+    num_reached : int
+        Seeds that get there.
+    pretraining_s : float
+        Mean time of pretraining [s], which `seconds_to_reference` does not count.
+    """
+
+    variant: str
+    num_images: int | None
+    num_seeds: int
+    score: Interval
+    difference: Interval | None
+    epochs_to_reference: float | None
+    seconds_to_reference: float | None
+    num_reached: int
+    pretraining_s: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows of a study.
+
+    Attributes
+    ----------
+    metric : str
+    reference : str
+        The variant that the others are compared with.
+    rows : list of Row
+    """
+
+    metric: str
+    reference: str
+    rows: list[Row]
+
+    def make_table(self) -> list[list[str]]:
+        """Make the table: a heading, then one row each."""
+        heading = ["variant", "images", "seeds", self.metric, f"over {self.reference}", "epochs", "s", "pretraining s"]
+        return [
+            heading,
+            *(
+                [
+                    row.variant,
+                    str(row.num_images or "all"),
+                    str(row.num_seeds),
+                    _show(row.score),
+                    "–" if row.difference is None else _show(row.difference, sign="+"),
+                    _show_reached(row.epochs_to_reference, row),
+                    _show_reached(row.seconds_to_reference, row),
+                    f"{row.pretraining_s:.0f}" if row.pretraining_s else "–",
+                ]
+                for row in self.rows
+            ),
+        ]
+
+
+def compare_runs(runs: Sequence[Run], *, metric: str, reference: str) -> Comparison:
+    """Compare the variants of a study.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Complete ones; variants with fewer seeds than others are compared over the seeds that both have.
+    metric : str
+        Name in ``scores.json``.
+    reference : str
+        Variant that the others are compared with.
+
+    Returns
+    -------
+    Comparison
+    """
+    results = {(run.variant, run.num_images, run.seed): _read_run(run, metric) for run in runs}
+    rows = []
+    for variant, num_images in dict.fromkeys((run.variant, run.num_images) for run in runs):
+        seeds = [seed for name, number, seed in results if (name, number) == (variant, num_images)]
+        own = {seed: results[variant, num_images, seed] for seed in seeds}
+        known_seeds = [seed for seed in seeds if (reference, num_images, seed) in results]
+        base = {seed: results[reference, num_images, seed] for seed in known_seeds}
+        reached = [_find_epoch(own[seed], base[seed]) for seed in base]
+        known = [figures for figures in reached if figures is not None]
+        rows.append(
+            Row(
+                variant=variant,
+                num_images=num_images,
+                num_seeds=len(seeds),
+                score=_average([own[seed]["score"] for seed in seeds]),
+                difference=None
+                if variant == reference or not base
+                else _average([own[seed]["score"] - base[seed]["score"] for seed in base]),
+                epochs_to_reference=float(np.mean([epochs for epochs, _ in known])) if known else None,
+                seconds_to_reference=float(np.mean([seconds for _, seconds in known])) if known else None,
+                num_reached=len(known),
+                pretraining_s=float(np.mean([own[seed]["pretraining_s"] for seed in seeds])),
+            )
+        )
+    return Comparison(metric, reference, rows)
+
+
+def write_comparison(comparison: Comparison, study_dir: Path) -> None:
+    """Write ``study.json``, ``study.md`` and ``study.png``.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    write_json(study_dir / "study.json", asdict(comparison))
+    heading, *rows = comparison.make_table()
+    lines = [heading, ["---"] * len(heading), *rows]
+    with write_atomically(study_dir / "study.md") as partial:
+        partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+    curves: dict[str, list[tuple[int | None, float, float, float]]] = {}
+    for row in comparison.rows:
+        point = (row.num_images, row.score.mean, row.score.low, row.score.high)
+        curves.setdefault(row.variant, []).append(point)
+    with write_atomically(study_dir / "study.png") as partial:
+        partial.write_bytes(draw_comparison(curves, comparison.metric))
+
+
+def _read_run(run: Run, metric: str) -> dict[str, Any]:
+    scores = json.loads((run.output_dir / "scores.json").read_text(encoding="utf-8"))
+    results = read_record(run.output_dir, "train").results
+    return {
+        "score": float(scores["methods"]["network"][metric]["mean"]),
+        "history": results["history"],
+        "pretraining_s": results.get("pretraining", {}).get("duration_s", 0.0),
+    }
+
+
+def _find_epoch(own: dict[str, Any], base: dict[str, Any]) -> tuple[int, float] | None:
+    """Find the first epoch in which a run is as good on validation images as another ends; with the time until then."""
+    if not own["history"] or not base["history"]:
+        return None
+    name = "validation_dice" if "validation_dice" in own["history"][0] else "validation_loss"
+    sign = 1 if name == "validation_dice" else -1
+    seconds = 0.0
+    for figures in own["history"]:
+        seconds += figures["train_s"]
+        if sign * figures[name] >= sign * base["history"][-1][name]:
+            return figures["epoch"], seconds
+    return None
+
+
+def _average(values: Sequence[float]) -> Interval:
+    return bootstrap_mean(
+        np.array(values),
+        [str(index) for index in range(len(values))],
+        num_resamples=NUM_RESAMPLES,
+        confidence=CONFIDENCE,
+        rng=make_generator(0, "comparison of runs"),
+    )
+
+
+def _show(interval: Interval, sign: str = "") -> str:
+    return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def _show_reached(value: float | None, row: Row) -> str:
+    share = "" if row.num_reached == row.num_seeds else f" ({row.num_reached} of {row.num_seeds})"
+    return "–" if value is None else f"{value:.1f}{share}"

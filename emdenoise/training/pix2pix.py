@@ -1,0 +1,252 @@
+"""Pix2Pix: a denoiser learns against a discriminator that tells clean images from denoised ones.
+
+Two graphs share both networks; in each one network learns and the other keeps its weights. Both normalise by the
+batch in either graph, as in the original, so the running means of a network are updated while the other learns, too.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.config.schema import PretrainingSettings
+from emdenoise.models.backend import choose_compilation
+from emdenoise.models.patchgan import build_patchgan
+from emdenoise.progress import Progress
+from emdenoise.training.fit import Batches, TrainingResult, validate
+from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.schedules import make_optimizer
+
+Images = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Adversaries:
+    """The two networks and the graphs in which they learn.
+
+    Attributes
+    ----------
+    generator, discriminator : keras.Model
+        Compiled with an optimizer each.
+    generator_step : keras.Model
+        noisy → the generated image and its logits.
+    discriminator_step : keras.Model
+        [noisy, clean] → the logits of the clean and of the generated image.
+    """
+
+    generator: keras.Model
+    discriminator: keras.Model
+    generator_step: keras.Model
+    discriminator_step: keras.Model
+
+    def take_step(self, noisy: Images, clean: Images) -> dict[str, float]:
+        """Let the discriminator learn, then the generator.
+
+        Parameters
+        ----------
+        noisy, clean : ndarray of float32, shape (batch, height, width, 1)
+
+        Returns
+        -------
+        dict
+            ``loss`` of the generator and its parts ``adversarial_loss`` and ``l1_loss`` (unweighted), and
+            ``discriminator_loss``; means over the batch.
+        """
+        is_clean, is_generated = (np.full((len(noisy), 1, 1, 1), label, np.float32) for label in (1, 0))
+        with _hold(self.generator):
+            judged = _learn(self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated})
+        with _hold(self.discriminator):
+            generated = _learn(self.generator_step, noisy, {"image": clean, "logits": is_clean})
+        return {
+            "loss": generated["loss"],
+            "adversarial_loss": generated["logits_loss"],
+            "l1_loss": generated["image_loss"],
+            "discriminator_loss": judged["loss"],
+        }
+
+
+def join_adversaries(
+    generator: keras.Model, discriminator: keras.Model, settings: PretrainingSettings, num_steps: int
+) -> Adversaries:
+    """Compile two networks, so that each learns against the other.
+
+    Parameters
+    ----------
+    generator : keras.Model
+        noisy → image, both (batch, height, width, 1).
+    discriminator : keras.Model
+        [noisy, image] → logits.
+    settings : PretrainingSettings
+    num_steps : int
+        Steps of the whole training.
+
+    Returns
+    -------
+    Adversaries
+
+    Raises
+    ------
+    ValueError
+        If the generator does not make one image.
+    """
+    if generator.output_shape[-1] != 1:
+        raise ValueError(f"{generator.name} has {generator.output_shape[-1]} output channels; Pix2Pix needs 1")
+    compilation = choose_compilation()
+    for network in (generator, discriminator):
+        optimizer = make_optimizer(settings, num_steps)
+        optimizer.build(network.trainable_variables)
+        network.compile(optimizer=optimizer, loss="mean_absolute_error", jit_compile=compilation)
+    noisy, clean = (keras.Input((None, None, 1), name=name) for name in ("noisy", "clean"))
+    image = generator(noisy)
+    judged = {"clean": discriminator([noisy, clean]), "generated": discriminator([noisy, image])}
+    discriminator_step = keras.Model([noisy, clean], judged, name="discriminator_step")
+    discriminator_step.compile(
+        optimizer=discriminator.optimizer,
+        loss=dict.fromkeys(judged, compute_cross_entropy),
+        loss_weights=dict.fromkeys(judged, 0.5),
+        jit_compile=compilation,
+    )
+    generator_step = keras.Model(noisy, {"image": image, "logits": judged["generated"]}, name="generator_step")
+    generator_step.compile(
+        optimizer=generator.optimizer,
+        loss={"image": "mean_absolute_error", "logits": compute_cross_entropy},
+        loss_weights={"image": settings.l1_weight, "logits": 1.0},
+        jit_compile=compilation,
+    )
+    return Adversaries(generator, discriminator, generator_step, discriminator_step)
+
+
+def compute_cross_entropy(labels: Any, logits: Any) -> Any:
+    """Compute the binary cross-entropy of each patch.
+
+    Parameters
+    ----------
+    labels : tensor of float32, shape (batch, 1, 1, 1)
+        1 for clean images, 0 for generated ones.
+    logits : tensor of float32, shape (batch, height, width, 1)
+
+    Returns
+    -------
+    tensor of float32, shape (batch, height, width, 1)
+        At least 0 [nat]; log 2 where the logit is 0.
+
+    Examples
+    --------
+    >>> logits = keras.ops.zeros((1, 2, 2, 1))
+    >>> round(float(keras.ops.mean(compute_cross_entropy(keras.ops.ones((1, 1, 1, 1)), logits))), 4)
+    0.6931
+    """
+    labels = keras.ops.broadcast_to(labels, keras.ops.shape(logits))
+    return keras.ops.binary_crossentropy(labels, logits, from_logits=True)
+
+
+def train_pix2pix(
+    generator: keras.Model,
+    batches: Batches,
+    validation: Batches,
+    settings: PretrainingSettings,
+    *,
+    checkpoint: CheckpointFolder,
+    progress: Progress,
+) -> TrainingResult:
+    """Train a denoiser against a PatchGAN (doi:10.1109/CVPR.2017.632), or go on after an interruption.
+
+    The generator makes small ``adversarial + l1_weight · mean absolute error``, where adversarial is the cross-entropy
+    of its images taken for clean ones; the discriminator the mean of the cross-entropies of clean and generated
+    images. `loss` and `early_stopping_epochs` of the settings do not apply.
+
+    Parameters
+    ----------
+    generator : keras.Model
+        Untrained, one output channel; has the trained weights afterwards.
+    batches, validation : Batches
+        noisy and clean images by epoch and step; validation images.
+    settings : PretrainingSettings
+    checkpoint : CheckpointFolder
+        Where to keep both networks and both optimizers after each epoch.
+    progress : Progress
+
+    Returns
+    -------
+    TrainingResult
+        The history has ``adversarial_loss``, ``l1_loss`` and ``discriminator_loss`` besides; ``loss`` is the
+        generator's, ``validation_loss`` its mean absolute error. The weights are those of the last epoch.
+
+    Raises
+    ------
+    ValueError
+        If the generator does not make one image.
+    StorageError
+        If a checkpoint cannot be written.
+    ModelError
+        If the checkpoint is damaged.
+    """
+    discriminator = build_patchgan(settings.discriminator_filters)
+    pair = join_adversaries(generator, discriminator, settings, settings.epochs * len(batches))
+    history = checkpoint.restore(generator, discriminator)
+    num_continued, first_step_s = len(history), 0.0
+    if num_continued:
+        progress.say(f"An interrupted training of these settings is continued after epoch {num_continued}.")
+    for epoch in range(num_continued, settings.epochs):
+        figures = _train_epoch(pair, batches, epoch, settings.epochs, progress)
+        first_step_s = first_step_s or figures["first_step_s"]
+        figures |= validate(generator, validation)
+        figures["learning_rate"] = float(keras.ops.convert_to_numpy(generator.optimizer.learning_rate))
+        history.append(figures)
+        checkpoint.save(generator, history, discriminator)
+    return TrainingResult(history, num_continued, first_step_s, best_epoch=len(history))
+
+
+def _train_epoch(
+    pair: Adversaries, batches: Batches, epoch: int, num_epochs: int, progress: Progress
+) -> dict[str, float]:
+    started, num_images, first_step_s = time.perf_counter(), 0, 0.0
+    sums: dict[str, float] = {}
+    for step in range(len(batches)):
+        noisy, clean = batches.read(epoch, step)
+        losses = pair.take_step(noisy, clean)
+        sums = {name: sums.get(name, 0.0) + len(noisy) * loss for name, loss in losses.items()}
+        num_images += len(noisy)
+        if step == 0:
+            first_step_s = time.perf_counter() - started
+        note = (
+            f"epoch {epoch + 1}/{num_epochs}, loss {sums['loss'] / num_images:.3g}, "
+            f"discriminator {sums['discriminator_loss'] / num_images:.3g}"
+        )
+        progress.step("pretrain", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
+    train_s = time.perf_counter() - started
+    return {name: total / num_images for name, total in sums.items()} | {
+        "epoch": epoch + 1,
+        "num_images": num_images,
+        "train_s": train_s,
+        "first_step_s": first_step_s,
+        "images_per_second": num_images / train_s,
+    }
+
+
+@contextmanager
+def _hold(network: keras.Model) -> Iterator[None]:
+    """Keep the weights of a network out of the training; its layers go on normalising by the batch.
+
+    ``network.trainable = False`` would make them normalise by their running means instead.
+    """
+    weights = network.trainable_variables
+    for weight in weights:
+        weight.trainable = False
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.trainable = True
+
+
+def _learn(model: keras.Model, inputs: Images | list[Images], truth: dict[str, Images]) -> dict[str, float]:
+    """Train on one batch and give its losses alone; whether Keras adds up the batches before does not matter."""
+    model.reset_metrics()
+    losses = model.train_on_batch(inputs, truth, return_dict=True)
+    return {name: float(loss) for name, loss in losses.items()}

@@ -1,0 +1,151 @@
+"""Pretraining by denoising: what a network learns of images before it sees a label."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from emdenoise.config.schema import RunConfig
+from emdenoise.data.pipeline import NoisedBatches, TrainingBatches, WholeImages
+from emdenoise.data.storage import RecordFile
+from emdenoise.models import build_model
+from emdenoise.models.backend import prepare_backend
+from emdenoise.models.checkpoints import DESCRIPTION_FILE, load_model, save_model
+from emdenoise.progress import Progress
+from emdenoise.training.fit import TrainingResult, train_model
+from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.pix2pix import train_pix2pix
+from emdenoise.training.transfer import summarise_transfer, transfer_weights
+
+PRETRAINED_FOLDER = "pretrained"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network that restores images.
+
+    Attributes
+    ----------
+    model : keras.Model
+    weights_sha256 : str
+    facts : dict
+        History, duration and settings of the pretraining, as JSON values; kept beside the weights.
+    is_reused : bool
+        Whether it was there already, from the same settings and data.
+    """
+
+    model: keras.Model
+    weights_sha256: str
+    facts: dict[str, Any]
+    is_reused: bool
+
+
+def hash_pretraining(config: RunConfig, inputs: dict[str, str]) -> str:
+    """Compute the SHA-256 of all that decides the pretrained weights: settings, network, seed and data.
+
+    What only the training after it reads (`encoder`, `thaw_epoch`) does not count.
+    """
+    settings = config.pretraining.model_dump(mode="json", exclude={"encoder", "thaw_epoch"})
+    decisive = {"pretraining": settings, "model": config.model.model_dump(mode="json"), "seed": config.seed}
+    return hashlib.sha256(json.dumps(decisive | inputs, sort_keys=True).encode()).hexdigest()
+
+
+def pretrain_network(
+    config: RunConfig,
+    images: RecordFile,
+    validation: RecordFile,
+    model_dir: Path,
+    *,
+    inputs: dict[str, str],
+    progress: Progress,
+) -> Pretrained | None:
+    """Train a network to denoise, or take the one that an earlier run of the same settings and data left.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Section `pretraining`.
+    images, validation : RecordFile
+    model_dir : Path
+        Its folder ``pretrained`` gets the weights, with settings and hash.
+    inputs : dict of str to str
+        Content hashes of the files.
+    progress : Progress
+
+    Returns
+    -------
+    Pretrained or None
+        None where the method is ``none``.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    DataError
+        If the images have no truth and no noise is added.
+    """
+    if config.pretraining.method == "none":
+        return None
+    settings, folder, key = config.pretraining, model_dir / PRETRAINED_FOLDER, hash_pretraining(config, inputs)
+    if (folder / DESCRIPTION_FILE).exists():
+        found = load_model(folder)
+        if found.description.get("pretraining_sha256") == key:
+            progress.say(f"Pretrained weights {found.weights_sha256[:12]} of the same settings and data are reused.")
+            return Pretrained(found.model, found.weights_sha256, found.description["facts"], is_reused=True)
+    prepare_backend(settings, config.seed)
+    model = build_model(config.model, output_channels=1)
+    fields = ("noisy", "clean") if settings.added_noise_electrons_per_pixel is None else ("noisy", "noisy")
+    learn = train_pix2pix if settings.method == "pix2pix" else train_model
+    checkpoint = CheckpointFolder(model_dir / "pretraining-checkpoint", run_key=key)
+    batches = TrainingBatches(images, fields, settings, config.seed)
+    whole = WholeImages(validation, fields, config.evaluation.batch_size)
+    progress.say(
+        f"Pretraining {config.model.name} by {settings.method} on {batches.num_items} crops or images without labels: "
+        f"batch size {settings.batch_size}, {settings.epochs} epochs."
+    )
+    electrons = settings.added_noise_electrons_per_pixel
+    result = learn(
+        model,
+        batches if electrons is None else NoisedBatches(batches, electrons, config.seed),
+        whole if electrons is None else NoisedBatches(whole, electrons, config.seed),
+        settings,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    facts = _describe(config, result, model)
+    described = {"pretraining_sha256": key, "facts": facts}
+    weights = save_model(model, folder, config.model, output_channels=1, facts=described)
+    checkpoint.remove()
+    return Pretrained(model, weights, facts, is_reused=False)
+
+
+def _describe(config: RunConfig, result: TrainingResult, model: keras.Model) -> dict[str, Any]:
+    seconds = sum(epoch["train_s"] + epoch["validation_s"] for epoch in result.history)
+    return result.describe(model) | {"method": config.pretraining.method, "duration_s": seconds}
+
+
+def take_over(pretrained: Pretrained | None, model: keras.Model, progress: Progress) -> dict[str, Any]:
+    """Give a network what the pretrained one has learned.
+
+    Parameters
+    ----------
+    pretrained : Pretrained or None
+        None leaves the network as it is.
+    model : keras.Model
+        Untrained; layers that fit get the pretrained weights.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        What a record keeps of the pretraining and of each layer, as JSON values; empty without pretraining.
+    """
+    if pretrained is None:
+        return {}
+    transfers = transfer_weights(pretrained.model, model)
+    progress.say(summarise_transfer(transfers))
+    facts = {"weights_sha256": pretrained.weights_sha256, "is_reused": pretrained.is_reused}
+    return {"pretraining": pretrained.facts | facts | {"transfer": [asdict(transfer) for transfer in transfers]}}

@@ -1,0 +1,94 @@
+"""The workload `segment`: from the detector image to the label of every pixel."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from emdenoise.arrays import FloatImage, Mask
+from emdenoise.config.schema import RunConfig
+from emdenoise.data.storage import RecordFile
+from emdenoise.evaluation.masks import count_confusion, score_masks
+from emdenoise.evaluation.score import score_segmenter
+from emdenoise.evaluation.segmenters import tune_segmenters
+from emdenoise.evaluation.throughput import Segmenter, measure_latency
+from emdenoise.evaluation.tuning import choose_tuning_images
+from emdenoise.progress import Progress
+from emdenoise.workloads.contract import Evaluation, Workload, choose_pictures, find_black_level
+
+
+def evaluate_segmentation(
+    config: RunConfig, network: Segmenter, validation: RecordFile, test: RecordFile, progress: Progress
+) -> Evaluation:
+    """Tune the classical methods on validation images and score all methods on the test images.
+
+    Parameters
+    ----------
+    config : RunConfig
+    network : callable
+        The trained network as a segmenter.
+    validation, test : RecordFile
+    progress : Progress
+
+    Returns
+    -------
+    Evaluation
+    """
+    settings, label_names = config.evaluation, test.label_names
+    chosen = choose_tuning_images(len(validation), settings.num_tuning_images)
+    names = settings.segmentation_baselines
+    classical = tune_segmenters(
+        names,
+        validation.read("noisy", chosen),
+        validation.read("mask", chosen),
+        num_labels=len(label_names),
+        black_level=find_black_level(validation),
+        on_method=lambda done, name: progress.step("tune classical methods", done, len(names), name),
+    )
+    progress.step("tune classical methods", len(names), len(names))
+    segmenters: dict[str, Segmenter] = {**classical, "network": network}
+    methods = {}
+    for number, (name, segment) in enumerate(segmenters.items()):
+        progress.step("score", number, len(segmenters), name)
+        batch_size = settings.batch_size if name == "network" else 1  # classical methods gain nothing from batches
+        methods[name] = score_segmenter(segment, test, batch_size=batch_size)
+    progress.step("score", len(segmenters), len(segmenters))
+    shown = choose_pictures(len(test), settings.num_pictures)
+    noisy, mask = test.read("noisy", shown), test.read("mask", shown)
+    predicted = {name: np.asarray(segment(noisy)) for name, segment in segmenters.items()}
+    return Evaluation(
+        methods=methods,
+        choices={name: segmenter.describe() for name, segmenter in classical.items()},
+        latency=measure_latency(network, noisy, settings.num_latency_images),
+        pictures={"noisy": noisy, **predicted, "errors": (predicted["network"] != mask).astype(np.uint8), "mask": mask},
+        captions={name: _caption(name, masks, mask, label_names) for name, masks in predicted.items()}
+        | {"errors": [f"errors  {share:.1%}" for share in (predicted["network"] != mask).mean(axis=(1, 2))]},
+        details={"label_names": label_names, "confusion": _count_all(network, test, settings.batch_size)},
+    )
+
+
+def _caption(name: str, predicted_mask: Mask, mask: Mask, label_names: Sequence[str]) -> list[str]:
+    return [f"{name}  Dice {value:.2f}" for value in score_masks(predicted_mask, mask, label_names)["dice"]]
+
+
+def _count_all(segment: Segmenter, records: RecordFile, batch_size: int) -> list[list[int]]:
+    """Count the pixels of all images by true label (rows) and predicted label (columns)."""
+    num_labels = len(records.label_names)
+    total: Any = np.zeros((num_labels, num_labels), np.int64)
+    for first in range(0, len(records), batch_size):
+        window = slice(first, first + batch_size)
+        noisy: FloatImage = records.read("noisy", window)
+        total += count_confusion(segment(noisy), records.read("mask", window), num_labels=num_labels)
+    counts: list[list[int]] = total.tolist()
+    return counts
+
+
+SEGMENT = Workload(
+    name="segment",
+    description="Name what each pixel of the detector image shows.",
+    input_field="noisy",
+    target_field="mask",
+    output_channels=None,
+    main_metric="dice",
+    evaluate=evaluate_segmentation,
+)

@@ -1,0 +1,59 @@
+"""A study file becomes the settings of every run, or one line that says what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from emdenoise.config.loading import load_settings
+from emdenoise.config.study import StudyConfig, list_runs
+from emdenoise.errors import SettingsError
+
+STUDY = """
+base: {division: open, training: {epochs: 3, batch_size: 4}}
+variants:
+  scratch: {}
+  denoise: {pretraining: {method: denoise, epochs: 2}}
+num_images: [null, 4]
+seeds: [0, 1]
+crops_per_epoch: 64
+"""
+
+
+def load(folder: Path, text: str) -> StudyConfig:
+    path = folder / "labels.study.yaml"
+    path.write_text(text)
+    return load_settings(path, StudyConfig)
+
+
+def test_every_variant_runs_with_every_number_of_images_and_every_seed(tmp_path: Path) -> None:
+    runs = list_runs(load(tmp_path, STUDY))
+    assert len(runs) == 2 * 2 * 2
+    assert list(runs)[:2] == [("scratch", 4, 0), ("denoise", 4, 0)]
+    for (variant, num_images, seed), config in runs.items():
+        assert config.seed == seed
+        assert config.training.num_images == num_images
+        assert config.training.epochs == 3
+        assert config.pretraining.method == ("none" if variant == "scratch" else "denoise")
+
+
+def test_epochs_are_of_one_length_whatever_the_number_of_images(tmp_path: Path) -> None:
+    runs = list_runs(load(tmp_path, STUDY))
+    assert runs["scratch", 4, 0].training.crops_per_image == 16
+    assert runs["scratch", None, 0].training.crops_per_image == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("epochs: 3", "epochz: 3"), r"variant scratch: training\.epochz is not a setting; did you mean epochs\?"),
+        (("method: denoise", "method: magic"), r'variant denoise: pretraining\.method is "magic"'),
+        (("seeds: [0, 1]", "seeds: [1, 1]"), r"labels\.study\.yaml: seeds names a value twice"),
+        (("seeds: [0, 1]", "seeds: []"), r"labels\.study\.yaml: seeds is \[\]; it must be a list of at least 1"),
+        (("seeds: [0, 1]", "seedz: [0]"), r"seedz is not a setting; did you mean seeds\?"),
+        (("scratch: {}", "a/b: {}"), r"variants\.a/b must be made of letters, digits and _"),
+    ],
+)
+def test_a_wrong_study_file_is_one_line(tmp_path: Path, changed: tuple[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        list_runs(load(tmp_path, STUDY.replace(*changed)))
+    assert "\n" not in str(caught.value)

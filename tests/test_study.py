@@ -1,0 +1,99 @@
+"""A study of tiny runs: what is done is not done again, and the comparison follows from the scores."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from emdenoise import study
+from emdenoise.data import simulate
+from emdenoise.progress import SilentProgress
+from emdenoise.study import run_study
+
+
+def make_study(tiny_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    base = tiny_settings(
+        workload="segment",
+        training={"loss": "dice_cross_entropy", "epochs": 2},
+        evaluation={"segmentation_baselines": []},
+    )
+    variants = {
+        "scratch": {},
+        "denoise": {"pretraining": {"method": "denoise", "epochs": 1, "batch_size": 2}},
+        "frozen": {"pretraining": {"method": "denoise", "epochs": 1, "batch_size": 2, "encoder": "frozen"}},
+    }
+    return {"base": base, "variants": variants, "num_images": [2], "seeds": [0]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..., dict[str, Any]]) -> Path:
+    """Run the study once."""
+
+    @contextmanager
+    def open_no_pool(num_workers: int | None = None) -> Iterator[None]:
+        yield None
+
+    path = tmp_path_factory.mktemp("study")
+    (path / "labels.study.yaml").write_text(yaml.safe_dump(make_study(tiny_settings), sort_keys=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "open_pool", open_no_pool)
+        run_study(study_file=path / "labels.study.yaml", study_dir=path / "study", progress=SilentProgress())
+    return path
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    return {
+        path.parents[1].name: json.loads(path.read_text())["methods"]["network"]["dice"]["mean"]
+        for path in (folder / "study" / "runs").glob("*/output/scores.json")
+    }
+
+
+def test_the_table_has_the_scores_of_the_runs_and_their_differences(folder: Path) -> None:
+    scores = read_scores(folder)
+    assert set(scores) == {"scratch-2-0", "denoise-2-0", "frozen-2-0"}
+    rows = {row["variant"]: row for row in json.loads((folder / "study" / "study.json").read_text())["rows"]}
+    for variant, row in rows.items():
+        assert row["score"]["mean"] == pytest.approx(scores[f"{variant}-2-0"])
+    assert rows["scratch"]["difference"] is None
+    expected = scores["denoise-2-0"] - scores["scratch-2-0"]
+    assert rows["denoise"]["difference"]["mean"] == pytest.approx(expected)
+    assert rows["scratch"]["pretraining_s"] == 0 < rows["denoise"]["pretraining_s"]
+    assert (folder / "study" / "study.md").read_text().count("\n") == 2 + 3
+    assert (folder / "study" / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pretrained_weights_are_shared_and_the_record_says_layer_by_layer_what_was_taken(folder: Path) -> None:
+    records = {
+        name: json.loads((folder / "study" / "runs" / f"{name}-2-0" / "output" / "records" / "train.json").read_text())
+        for name in ("scratch", "denoise", "frozen")
+    }
+    assert "pretraining" not in records["scratch"]["results"]
+    first, second = (records[name]["results"]["pretraining"] for name in ("denoise", "frozen"))
+    assert first["weights_sha256"] == second["weights_sha256"]
+    assert (first["is_reused"], second["is_reused"]) == (False, True)
+    assert {layer["layer"]: layer["is_taken"] for layer in first["transfer"]}["output"] is False
+    assert sum(layer["is_taken"] for layer in first["transfer"]) == len(first["transfer"]) - 1
+    history = records["denoise"]["results"]["history"]
+    assert all(0 <= epoch["validation_dice"] <= 1 for epoch in history)
+    assert np.isfinite([epoch["loss"] for epoch in first["history"]]).all()
+
+
+def test_what_is_done_is_not_done_again_and_what_is_missing_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_scores(folder)
+    (folder / "study" / "runs" / "frozen-2-0" / "output" / "scores.json").unlink()
+    trained: list[str] = []
+    train = study.train
+
+    def watch(**arguments: Any) -> Any:
+        trained.append(arguments["model_dir"].parent.name)
+        return train(**arguments)
+
+    monkeypatch.setattr(study, "train", watch)
+    run_study(study_file=folder / "labels.study.yaml", study_dir=folder / "study", progress=SilentProgress())
+    assert trained == ["frozen-2-0"]
+    assert read_scores(folder) == before

@@ -1,0 +1,60 @@
+"""The loss and the score of masks against their formulas in NumPy, and against the score of the test."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.evaluation.masks import score_masks
+from emdenoise.training.losses import choose_loss, choose_metrics, compute_dice, compute_dice_cross_entropy
+
+RNG = np.random.default_rng(3)
+MASK = RNG.integers(0, 3, (4, 8, 8, 1)).astype(np.uint8)
+LOGITS = RNG.normal(size=(4, 8, 8, 3)).astype(np.float32)
+
+
+def compute(function: Any, mask: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    result: np.ndarray = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(mask), logits))
+    return result
+
+
+def make_logits(mask: np.ndarray, sureness: float) -> np.ndarray:
+    return (sureness * np.eye(3)[mask[..., 0]]).astype(np.float32)
+
+
+def test_the_loss_is_the_cross_entropy_plus_one_minus_dice_of_the_literature() -> None:
+    probability = np.exp(LOGITS.astype(np.float64))
+    probability /= probability.sum(axis=-1, keepdims=True)
+    truth = np.eye(3)[MASK[..., 0]]
+    cross_entropy = -np.log((probability * truth).sum(axis=-1)).mean()
+    overlap, total = (probability * truth).sum(axis=(0, 1, 2)), (probability + truth).sum(axis=(0, 1, 2))
+    dice = ((2 * overlap + 1) / (total + 1)).mean()
+    assert float(compute(compute_dice_cross_entropy, MASK, LOGITS)) == pytest.approx(cross_entropy + 1 - dice, rel=1e-5)
+
+
+def test_the_loss_is_zero_where_sure_and_right_and_large_where_sure_and_wrong() -> None:
+    assert float(compute(compute_dice_cross_entropy, MASK, make_logits(MASK, 50))) == pytest.approx(0, abs=1e-5)
+    wrong = ((MASK + 1) % 3).astype(np.uint8)
+    assert float(compute(compute_dice_cross_entropy, wrong, make_logits(MASK, 50))) > 10
+
+
+def test_a_label_that_no_image_has_gives_a_finite_loss_and_gradient_free_of_nan() -> None:
+    only_background = np.zeros_like(MASK)
+    assert np.isfinite(compute(compute_dice_cross_entropy, only_background, LOGITS))
+
+
+def test_the_dice_of_training_is_the_dice_of_the_test() -> None:
+    mask = np.where(np.arange(4)[:, None, None, None] == 0, 0, MASK).astype(np.uint8)  # an image of one label
+    expected = score_masks(LOGITS.argmax(axis=-1).astype(np.uint8), mask[..., 0], ["a", "b", "c"])["dice"]
+    assert compute(compute_dice, mask, LOGITS) == pytest.approx(expected, rel=1e-5)
+    assert compute(compute_dice, mask, make_logits(mask, 5)) == pytest.approx(np.ones(4))
+
+
+def test_masks_have_a_loss_and_a_score_of_their_own() -> None:
+    masks, images = TrainingSettings(loss="dice_cross_entropy"), TrainingSettings()
+    assert choose_loss(masks) is compute_dice_cross_entropy
+    assert [metric.name for metric in choose_metrics(masks)] == ["dice"]
+    assert choose_loss(images) == "mean_squared_error"
+    assert choose_metrics(images) == []
