@@ -23,7 +23,7 @@ def main() -> None:
     """Simulate each recipe once and write all signatures."""
     signatures: dict[str, dict[str, object]] = {}
     REFERENCE.write_text("{}\n")
-    for parameters in sorted((ROOT / "workspace" / "parameters").glob("*.yaml")):
+    for parameters in sorted((ROOT / "workspace" / "parameters").glob("*.parameters.yaml")):
         config = load_config(parameters)
         recipe = hash_recipe(config)
         if config.data.source != "graphene" or recipe in signatures:

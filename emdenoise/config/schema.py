@@ -107,6 +107,8 @@ class TrainingSettings(Settings):
     """Images in each step of the optimizer."""
     loss: Literal["mean_squared_error", "mean_absolute_error", "dice_cross_entropy"] = "mean_squared_error"
     """What training makes small; dice_cross_entropy, cross-entropy + 1 − Dice (arXiv:1809.10486), is for masks."""
+    label_balance: float = Field(1.0, ge=0, le=1)
+    """Weight of a label in the cross-entropy is 1 / frequency to this power: 0 counts pixels alike, 1 labels alike."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (arXiv:1412.6980), with decoupled weight decay where that is set; or SGD with momentum `beta_1`."""
     learning_rate: float = Field(0.01, gt=0)

@@ -141,6 +141,7 @@ def check_division(config: RunConfig) -> None:
         ("data.source", config.data.source, "graphene"),
         ("data.seed", config.data.seed, 0),
         ("training.loss", training.loss, CLOSED_LOSSES[config.workload]),
+        ("training.label_balance", training.label_balance, 1.0),
         ("training.num_images", training.num_images, None),
         ("training.optimizer", training.optimizer, "adam"),
         ("training.crop_size_px", training.crop_size_px, None),

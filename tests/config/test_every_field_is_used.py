@@ -243,11 +243,22 @@ def see_backend(settings: TrainingSettings, files: Any) -> Iterator[Any]:
             keras.config.set_dtype_policy(policy)
 
 
+def see_loss_of_masks(settings: TrainingSettings, files: Any) -> float:
+    import keras
+
+    from emdenoise.training.losses import choose_loss
+
+    loss: Any = choose_loss(settings.model_copy(update={"loss": "dice_cross_entropy"}))
+    mask = keras.ops.convert_to_tensor([[[[0], [0], [1]]]])
+    return float(loss(mask, keras.ops.convert_to_tensor([[[[1.0, 0.0], [2.0, 0.0], [0.5, 0.0]]]])))
+
+
 EFFECTS: dict[str, tuple[Any, Probe]] = {
     "epochs": (3, see_training),
     "num_images": (4, see_num_steps),
     "batch_size": (5, see_num_steps),
     "loss": ("mean_absolute_error", see_training),
+    "label_balance": (0.5, see_loss_of_masks),
     "optimizer": ("sgd", see_optimizer),
     "learning_rate": (0.5, see_optimizer),
     "beta_1": (0.5, see_optimizer),

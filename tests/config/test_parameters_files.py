@@ -8,7 +8,7 @@ from emdenoise.config.loading import load_config
 from emdenoise.config.schema import RunConfig
 
 FOLDER = Path(__file__).parents[2] / "workspace" / "parameters"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(FOLDER.glob("*.parameters.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -8,6 +8,7 @@ from emdenoise.config.loading import load_settings
 from emdenoise.config.study import StudyConfig, list_runs
 from emdenoise.errors import SettingsError
 
+FOLDER = Path(__file__).parents[2] / "workspace" / "parameters"
 STUDY = """
 base: {division: open, training: {epochs: 3, batch_size: 4}}
 variants:
@@ -23,6 +24,12 @@ def load(folder: Path, text: str) -> StudyConfig:
     path = folder / "labels.study.yaml"
     path.write_text(text)
     return load_settings(path, StudyConfig)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.study.yaml")), ids=lambda path: path.name)
+def test_a_study_file_of_the_project_loads_and_says_its_command(path: Path) -> None:
+    assert list_runs(load_settings(path, StudyConfig))
+    assert f"emdenoise study --study_file=workspace/parameters/{path.name}" in path.read_text()
 
 
 def test_every_variant_runs_with_every_number_of_images_and_every_seed(tmp_path: Path) -> None:
