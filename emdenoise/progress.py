@@ -3,6 +3,7 @@
 Layers below the command line never print: they get a `Progress` as an argument.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -24,3 +25,26 @@ class SilentProgress:
 
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Drop the step."""
+
+
+@dataclass(frozen=True)
+class RenamedProgress:
+    """Shows the steps of any phase under another name.
+
+    Attributes
+    ----------
+    progress : Progress
+    phase : str
+        The name that is shown.
+    """
+
+    progress: Progress
+    phase: str
+
+    def say(self, message: str) -> None:
+        """Show one line."""
+        self.progress.say(message)
+
+    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Show a step under the other name."""
+        self.progress.step(self.phase, done, total, note)

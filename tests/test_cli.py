@@ -16,6 +16,7 @@ import emdenoise
 from emdenoise import cli, errors
 from emdenoise.cli import ConsoleProgress, list_paths, main, run_task
 from emdenoise.errors import EMDenoiseError
+from emdenoise.study import run_study
 from emdenoise.tasks import TASKS, Outcome
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +70,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Path]]]:
     calls: list[tuple[str, dict[str, Path]]] = []
 
     def hear(name: str, task: Task, log_dir: Path, paths: dict[str, Path]) -> int:
-        assert task is TASKS[name]
+        assert task is {**TASKS, "study": run_study}[name]
         calls.append((name, {**paths, "log_dir": log_dir}))
         return 0
 
@@ -96,6 +97,16 @@ def test_the_help_of_a_task_tells_each_option_with_its_default(name: str) -> Non
         assert f"--{option.replace('_', '-')}" in words
         assert cli.MEANINGS[option] in words
         assert f"[default: {cli.DEFAULTS[option]}]" in words
+
+
+def test_a_study_has_its_own_file_and_folder(heard: list[Any]) -> None:
+    assert call("study", "--study_file=a.study.yaml").exit_code == 0
+    ((_, paths),) = heard
+    assert paths == {
+        "study_file": Path("a.study.yaml"),
+        "study_dir": Path("workspace/study"),
+        "log_dir": cli.DEFAULTS["log_dir"],
+    }
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -14,7 +14,7 @@ from emdenoise.data.storage import RecordFile
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import DESCRIPTION_FILE, load_model, save_model
-from emdenoise.progress import Progress
+from emdenoise.progress import Progress, RenamedProgress
 from emdenoise.training.fit import TrainingResult, train_model
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.pix2pix import train_pix2pix
@@ -113,7 +113,7 @@ def pretrain_network(
         whole if electrons is None else NoisedBatches(whole, electrons, config.seed),
         settings,
         checkpoint=checkpoint,
-        progress=progress,
+        progress=RenamedProgress(progress, "pretrain"),
     )
     facts = _describe(config, result, model)
     described = {"pretraining_sha256": key, "facts": facts}

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.data.pipeline import TrainingBatches, WholeImages
+from emdenoise.data.pipeline import NoisedBatches, TrainingBatches, WholeImages, choose_training_images
+from emdenoise.errors import DataError
 
 IMAGE_FIELDS = ("noisy", "clean")
 
@@ -143,3 +144,56 @@ def test_batches_of_a_file_are_float32(drawn_files: dict[str, Any]) -> None:
     inputs, targets = make_batches(drawn_files["train"], batch_size=3).read(0, 0)
     assert inputs.dtype == targets.dtype == np.float32
     assert inputs.shape == targets.shape == (3, 32, 32, 1)
+
+
+class EvenRecords:
+    """Even images of intensity 0.5."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def read(self, field: str, indices: Any) -> np.ndarray:
+        return np.full((4, 128, 128), 0.5, np.float32)[indices]
+
+
+def test_added_noise_has_the_mean_and_the_variance_of_counts_and_its_target_is_the_image() -> None:
+    whole = WholeImages(EvenRecords(), ("noisy", "noisy"), 4)  # type: ignore[arg-type]
+    noisy, images = NoisedBatches(whole, 20.0, seed=0).read(0, 0)
+    assert noisy.shape == images.shape == (4, 128, 128, 1)
+    assert (images == 0.5).all()
+    # Of 65,536 pixels: five standard errors are 0.003 of the mean and 3 % of the variance.
+    assert noisy.mean() == pytest.approx(0.5, abs=0.004)
+    assert noisy.var() == pytest.approx(0.5 / 20, rel=0.03)
+
+
+def test_added_noise_is_another_in_each_step_and_epoch_and_the_same_in_each_run() -> None:
+    def read(epoch: int, step: int) -> bytes:
+        whole = WholeImages(EvenRecords(), ("noisy", "noisy"), 2)  # type: ignore[arg-type]
+        return NoisedBatches(whole, 20.0, seed=0).read(epoch, step)[0].tobytes()
+
+    assert len({read(0, 0), read(0, 1), read(1, 0)}) == 3
+    assert read(1, 1) == read(1, 1)
+
+
+@given(num_images=st.integers(1, 50), seed=st.integers(0, 100), data=st.data())
+def test_fewer_training_images_are_a_part_of_more(num_images: int, seed: int, data: Any) -> None:
+    more = data.draw(st.integers(1, num_images))
+    fewer = data.draw(st.integers(1, more))
+    chosen = choose_training_images(num_images, more, seed)
+    assert set(choose_training_images(num_images, fewer, seed)) <= set(chosen)
+    assert len(set(chosen)) == more
+    assert set(chosen) <= set(choose_training_images(num_images, None, seed)) == set(range(num_images))
+
+
+def test_training_reads_only_the_chosen_images() -> None:
+    batches = make_batches(num_images=3, batch_size=2, crops_per_image=4)
+    read = {
+        int(image.flat[0] // 1e6) for epoch in range(5) for images in read_epoch(batches, epoch) for image in images
+    }
+    assert read == set(choose_training_images(7, 3, 0))
+    assert len(batches) == 6
+
+
+def test_more_images_than_there_are_is_an_error_that_says_how_many() -> None:
+    with pytest.raises(DataError, match="num_images is 9, the training file has 7 images; ask for fewer"):
+        make_batches(num_images=9)

@@ -11,7 +11,7 @@ import mlcroissant
 import numpy as np
 import pytest
 
-from emdenoise.config.schema import RunConfig
+from emdenoise.config.schema import DataSettings, RunConfig
 from emdenoise.data import preprocess
 from emdenoise.data.preprocess import preprocess_source
 from emdenoise.data.records import SPLITS, Record
@@ -118,3 +118,19 @@ def test_the_description_holds_the_sha256_and_the_size_of_each_file(data_dir: Pa
 
 def test_the_description_names_no_path_of_this_machine(data_dir: Path) -> None:
     assert str(data_dir.parent) not in (data_dir / "croissant.json").read_text(encoding="utf-8")
+
+
+def test_a_mask_with_a_label_without_a_name_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_records: DrawRecords, progress: Any
+) -> None:
+    def read(config: RunConfig, raw_dir: Path) -> dict[str, Iterator[Record]]:
+        return {split: (replace(record, mask=record.mask * 255) for record in draw_records(2)) for split in SPLITS}  # type: ignore[operator]
+
+    source = replace(preprocess.SOURCES["folder"], read=read)
+    monkeypatch.setitem(preprocess.SOURCES, "folder", source)
+    config = RunConfig(data=DataSettings(source="folder"))
+    expected = (
+        r"image 0: its mask has the label 255; the known labels are 0 background, 1 particle; name all labels in "
+    )
+    with pytest.raises(DataError, match=expected + r"data\.mask_labels"):
+        preprocess_source(config, tmp_path, tmp_path / "data", progress)

@@ -9,7 +9,7 @@ import pytest
 from emdenoise.arrays import FloatImage
 from emdenoise.models import MODELS
 from emdenoise.models.checkpoints import hash_weights
-from emdenoise.models.prediction import make_denoiser
+from emdenoise.models.prediction import make_denoiser, make_method, make_segmenter
 
 Network = Callable[..., keras.Model]
 
@@ -49,3 +49,21 @@ def test_a_network_that_returns_the_image_denoises_nothing(noisy: FloatImage) ->
     kernel[1, 1] = 1
     convolution.set_weights([kernel, np.zeros(1, np.float32)])
     assert np.array_equal(make_denoiser(model)(noisy), noisy)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_segmenter_names_the_largest_output_of_each_pixel(
+    name: str, make_network: Network, disturb: Callable[[keras.Model], keras.Model], noisy: FloatImage
+) -> None:
+    model = disturb(make_network(name, output_channels=3))
+    outputs = np.asarray(model(noisy[..., None]))
+    mask = make_segmenter(model)(noisy)
+    assert mask.dtype == np.uint8
+    assert mask.shape == noisy.shape
+    assert np.array_equal(mask, outputs.argmax(axis=-1))
+
+
+def test_a_workload_of_masks_gets_a_segmenter_and_others_a_denoiser(make_network: Network, noisy: FloatImage) -> None:
+    model = make_network("unet", output_channels=2)
+    assert make_method(model, "mask")(noisy).dtype == np.uint8
+    assert make_method(model, "clean")(noisy).dtype == np.float32
