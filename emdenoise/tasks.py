@@ -90,7 +90,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
         learned = take_over(pretrained, model, progress)
         batches = TrainingBatches(images, workload.fields, config.training, config.seed)
         progress.say(
-            f"Training {config.model.name}, {model.count_params():,} parameters, on {len(images)} images: "
+            f"Training {config.model.name}, {model.count_params():,} parameters, on {batches.num_images} images: "
             f"batch size {config.training.batch_size}, {len(batches)} steps an epoch, {config.training.epochs} epochs."
         )
         with recorder.phase("train"):

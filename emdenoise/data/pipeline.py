@@ -33,6 +33,7 @@ class TrainingBatches:
     def __init__(self, records: RecordFile, fields: tuple[str, str], settings: TrainingSettings, seed: int) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
         self._images = choose_training_images(len(records), settings.num_images, seed)
+        self.num_images = len(self._images)
         self.num_items = len(self._images) * settings.crops_per_image
 
     def __len__(self) -> int:

@@ -107,7 +107,7 @@ def _collect_facts(
     if "atom_f1" in network:
         facts.append({"value": f"{network['atom_f1']['mean']:.3f}", "meaning": "F1 of the atoms found in its images"})
     if network["images_per_second"] is not None:
-        facts.append({"value": f"{network['images_per_second']:.0f}/s", "meaning": "images restored per second"})
+        facts.append({"value": f"{network['images_per_second']:.0f}/s", "meaning": "images by the network per second"})
     if history:
         seconds = sum(epoch["train_s"] + epoch["validation_s"] for epoch in history)
         facts.append({"value": f"{seconds:.0f} s", "meaning": f"training, {len(history)} epochs"})

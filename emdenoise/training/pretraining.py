@@ -103,7 +103,7 @@ def pretrain_network(
     batches = TrainingBatches(images, fields, settings, config.seed)
     whole = WholeImages(validation, fields, config.evaluation.batch_size)
     progress.say(
-        f"Pretraining {config.model.name} by {settings.method} on {batches.num_items} crops or images without labels: "
+        f"Pretraining {config.model.name} by {settings.method} on {batches.num_images} images without labels: "
         f"batch size {settings.batch_size}, {settings.epochs} epochs."
     )
     electrons = settings.added_noise_electrons_per_pixel
