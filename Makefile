@@ -7,7 +7,7 @@ PARAMETERS ?= smoke
 SOURCES := emdenoise tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-slow test-container check format docs bench image lock clean
+.PHONY: help setup benchmark test test-slow test-container mlcube check format docs bench image lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,8 @@ test-slow: setup  ## the tests that take longer
 
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
 	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
+
+mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older pip, into .venv-mlcube
 
 .venv-mlcube/.installed: build/requirements.build.txt build/requirements.mlcube.txt
 	$(PYTHON) -m venv $(@D)
