@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from emdenoise.arrays import FloatImage, Mask
-from emdenoise.evaluation.masks import dice_per_label
+from emdenoise.evaluation.masks import score_masks
 from emdenoise.evaluation.views import TuningImages, compute_features, is_even, repair
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 16.0)
@@ -85,6 +85,7 @@ def tune_random_forest(images: TuningImages) -> ForestSegmenter:
     frequencies = np.bincount(images.mask.ravel(), minlength=images.num_labels) / images.mask.size
     is_first = np.arange(num_images) < (num_images + 1) // 2  # images of one specimen stay together
     folds = [(is_first, ~is_first), (~is_first, is_first)] if num_images > 1 else [(is_first, is_first)]
+    label_names = [str(label) for label in range(images.num_labels)]
     scores: dict[Choice, float] = {}
     for flatten_px in FLATTEN_PX:
         features = [compute_features(image, flatten_px) for image in images.noisy]
@@ -98,8 +99,8 @@ def tune_random_forest(images: TuningImages) -> ForestSegmenter:
             masks = [choose_labels(probabilities[index], frequencies, exponent) for index in range(num_images)]
             for smallest_px in SMALLEST_PX:
                 dropped = np.stack([drop_spots(mask, smallest_px, images.frequent_label) for mask in masks])
-                dice = dice_per_label(dropped, images.mask, num_labels=images.num_labels)
-                scores[Choice(flatten_px, exponent, smallest_px)] = float(np.nanmean(dice, axis=1).mean())
+                dice = score_masks(dropped, images.mask, label_names)["dice"]
+                scores[Choice(flatten_px, exponent, smallest_px)] = float(dice.mean())
     choice = max(scores, key=lambda one: scores[one])
     features = [compute_features(image, choice.flatten_px) for image in images.noisy]
     forest = fit_forest(features, images.mask, np.ones(num_images, bool))

@@ -1,7 +1,7 @@
 """Scores of predicted masks against the true ones, one number per image and label, in float64.
 
-A label that neither mask of an image has is not scored there: its overlap is 0/0, and calling that 1 or 0 would let
-rare labels move the mean without any pixel of theirs.
+Overlaps of a label are 0/0 where neither mask of an image has it. What a method is scored and tuned by, `score_masks`,
+leaves out every label that the true mask does not have (docs/decisions/0008-scores-of-masks.md).
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def dice_per_label(predicted_mask: Labels, mask: Labels, *, num_labels: int) -> 
     """
     counts = _count_each(predicted_mask, mask, num_labels)
     hits, predicted, true = _count_areas(counts)
-    return _divide(2 * hits, predicted + true, is_defined=predicted + true > 0)
+    return _divide(2 * hits, predicted + true)
 
 
 def iou_per_label(predicted_mask: Labels, mask: Labels, *, num_labels: int) -> Scores:
@@ -72,7 +72,7 @@ def iou_per_label(predicted_mask: Labels, mask: Labels, *, num_labels: int) -> S
     """
     counts = _count_each(predicted_mask, mask, num_labels)
     hits, predicted, true = _count_areas(counts)
-    return _divide(hits, predicted + true - hits, is_defined=predicted + true > 0)
+    return _divide(hits, predicted + true - hits)
 
 
 def count_confusion(predicted_mask: Labels, mask: Labels, *, num_labels: int) -> Counts:
@@ -134,10 +134,10 @@ def score_masks(predicted_mask: Labels, mask: Labels, label_names: Sequence[str]
     if mask.size == 0:
         raise ValueError(f"mask is {describe(mask)}; expected at least one pixel")
     num_labels = len(label_names)
-    counts = _count_each(predicted_mask, mask, num_labels)
-    hits, predicted, true = _count_areas(counts)
-    dice = _divide(2 * hits, predicted + true, is_defined=true > 0)
-    iou = _divide(hits, predicted + true - hits, is_defined=true > 0)
+    dice = dice_per_label(predicted_mask, mask, num_labels=num_labels)
+    iou = iou_per_label(predicted_mask, mask, num_labels=num_labels)
+    is_absent = np.stack([(mask != label).all(axis=(1, 2)) for label in range(num_labels)], axis=1)
+    dice[is_absent] = iou[is_absent] = np.nan
     return {
         "dice": np.nanmean(dice, axis=1),
         "iou": np.nanmean(iou, axis=1),
@@ -191,7 +191,7 @@ def score_assignments(counts: Counts, assignments: npt.NDArray[np.intp]) -> Scor
     hits = (counts * is_given).sum(axis=2)
     predicted = (counts.sum(axis=2, keepdims=True) * is_given).sum(axis=2)
     true = counts.sum(axis=1)
-    dice = _divide(2 * hits, predicted + true, is_defined=np.broadcast_to(true > 0, hits.shape))
+    dice = np.where(true > 0, _divide(2 * hits, predicted + true), np.nan)
     return np.nanmean(dice, axis=2).mean(axis=1)
 
 
@@ -219,7 +219,7 @@ def _count_areas(counts: Counts) -> tuple[Counts, Counts, Counts]:
     return np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=1), counts.sum(axis=2)
 
 
-def _divide(numerator: Counts, denominator: Counts, *, is_defined: npt.NDArray[np.bool_]) -> Scores:
-    """Divide; NaN where that is not defined."""
+def _divide(numerator: Counts, denominator: Counts) -> Scores:
+    """Divide; NaN where both are zero."""
     nothing = np.full(numerator.shape, np.nan)
-    return np.divide(numerator, denominator, out=nothing, where=is_defined, dtype=np.float64)
+    return np.divide(numerator, denominator, out=nothing, where=denominator > 0, dtype=np.float64)
