@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from emdenoise.data.storage import write_atomically, write_json
+from emdenoise.errors import SettingsError
 from emdenoise.evaluation.statistics import Interval, bootstrap_mean
 from emdenoise.results.figures import draw_comparison
 from emdenoise.results.manifest import read_record
@@ -173,9 +174,13 @@ def write_comparison(comparison: Comparison, study_dir: Path) -> None:
 
 def _read_run(run: Run, metric: str) -> dict[str, Any]:
     scores = json.loads((run.output_dir / "scores.json").read_text(encoding="utf-8"))
+    network = scores["methods"]["network"]
+    if metric not in network or metric == "images_per_second":
+        known = ", ".join(name for name in network if name != "images_per_second")
+        raise SettingsError(f"metric is {metric}; the runs of this study have {known}; correct the study file.")
     results = read_record(run.output_dir, "train").results
     return {
-        "score": float(scores["methods"]["network"][metric]["mean"]),
+        "score": float(network[metric]["mean"]),
         "history": results["history"],
         "pretraining_s": results.get("pretraining", {}).get("duration_s", 0.0),
     }

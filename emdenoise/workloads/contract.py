@@ -131,11 +131,6 @@ def check_division(config: RunConfig) -> None:
     """
     if config.division == "open":
         return
-    if config.workload == "denoise" and config.pretraining.method != "none":
-        raise SettingsError(
-            f"division closed: pretraining.method is {config.pretraining.method}, fixed to none in workload denoise; "
-            "keep it, or set division to open."
-        )
     training, scoring = config.training, EvaluationSettings()
     fixed: list[tuple[str, object, object]] = [
         ("data.source", config.data.source, "graphene"),
@@ -151,6 +146,8 @@ def check_division(config: RunConfig) -> None:
             for name in SCORING_SETTINGS
         ),
     ]
+    if config.workload == "denoise":
+        fixed.append(("pretraining.method", config.pretraining.method, "none"))
     for section, given, reference in (
         ("model", config.model, UNetSettings()),
         ("simulation", config.simulation, SimulationSettings()),

@@ -121,3 +121,9 @@ def test_the_record_of_a_test_is_json_without_nan() -> None:
     assert found["choices"] == {"tv": "strength 1"}
     assert found["captions"] == {"network": ["network  40.0 dB"]}
     assert found["confusion"] == [[1]]
+
+
+def test_the_closed_division_of_denoise_has_no_pretraining_and_says_so_beside_all_else() -> None:
+    config = make_closed(pretraining={"method": "denoise"}, training={"flip": True})
+    with pytest.raises(SettingsError, match=r"training\.flip is True.*pretraining\.method is denoise, fixed to none"):
+        check_division(config)

@@ -1,0 +1,17 @@
+"""Comparing runs: a metric that no run has is one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emdenoise.errors import SettingsError
+from emdenoise.results.comparison import Run, compare_runs
+
+
+@pytest.mark.parametrize("metric", ["dicee", "images_per_second"])
+def test_an_unknown_metric_lists_the_known_ones(metric: str, tmp_path: Path) -> None:
+    network = {"images_per_second": 3.0, "dice": {"mean": 0.5, "low": 0.4, "high": 0.6}}
+    (tmp_path / "scores.json").write_text(json.dumps({"methods": {"network": network}}))
+    with pytest.raises(SettingsError, match=f"metric is {metric}; the runs of this study have dice; correct"):
+        compare_runs([Run("scratch", 4, 0, tmp_path)], metric=metric, reference="scratch")
