@@ -131,12 +131,14 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     trained = load_model(model_dir)
     check_model(config, trained.description)
     with RecordFile(data_dir / "validation.h5") as validation, RecordFile(data_dir / "test.h5") as images:
-        progress.say(f"Testing on {len(images)} images, weights {trained.weights_sha256[:12]}.")
+        specimens = images.read_text("specimen")
+        image_specimens = [specimens[tiles[0]] for tiles in images.list_whole_images()]
+        progress.say(f"Testing on {len(image_specimens)} images, weights {trained.weights_sha256[:12]}.")
         with recorder.phase("evaluate"):
             evaluation = workload.evaluate(
                 config, make_method(trained.model, workload.target_field), validation, images, progress
             )
-        scores = summarise_scores(config, evaluation.methods, images.read_text("specimen"))
+        scores = summarise_scores(config, evaluation.methods, image_specimens)
     copy_records(model_dir, output_dir)
     write_json(output_dir / "scores.json", scores)
     inputs |= {"weights": trained.weights_sha256}

@@ -39,6 +39,8 @@ class DataSettings(Settings):
     """Share of the specimens for the test, where the source does not say."""
     tile_size_px: int = Field(256, ge=32, le=4096, multiple_of=8)
     """Side of the square tiles that images of other sizes are cut into [px]."""
+    scale_factor: float = Field(1.0, ge=0.05, le=4.0)
+    """By how much images of other sizes are made larger before they are cut into tiles; below 1 smaller."""
     mask_labels: tuple[str, ...] = Field(("background", "particle"), min_length=2, max_length=256)
     """Names of the labels 0, 1, … in the masks of source folder; the other sources know theirs."""
     added_noise_electrons_per_pixel: float | None = Field(None, gt=0)
@@ -102,7 +104,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(10, ge=0)
     """Passes over the training images; 0 keeps a pretrained network as it is."""
     num_images: int | None = Field(None, ge=1)
-    """Images that are learned from, drawn with the seed; null for all. Fewer are a part of more."""
+    """Images that are learned from, whole, drawn with the seed; null for all. Fewer are a part of more."""
     batch_size: int = Field(10, ge=1)
     """Images in each step of the optimizer."""
     loss: Literal["mean_squared_error", "mean_absolute_error", "dice_cross_entropy"] = "mean_squared_error"
@@ -129,8 +131,8 @@ class TrainingSettings(Settings):
     """Share of all steps in which the learning rate rises from zero."""
     crop_size_px: int | None = Field(None, ge=16, multiple_of=8)
     """Side of the random crop of each image; null for whole images [px]."""
-    crops_per_image: int = Field(1, ge=1)
-    """Random crops taken of each image in an epoch."""
+    crops_per_epoch: int | None = Field(None, ge=1)
+    """Images or tiles, cropped anew each time, in an epoch; null for each image once."""
     flip: bool = False
     """Flip and turn each crop at random by multiples of 90 degrees."""
     early_stopping_epochs: int | None = Field(None, ge=1)

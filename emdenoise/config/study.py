@@ -20,8 +20,6 @@ class StudyConfig(Settings):
     """Numbers of training images; null for all."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Seeds of the runs."""
-    crops_per_epoch: int | None = Field(None, ge=1)
-    """Crops in each epoch whatever the number of images, so that epochs are of one length; null leaves it to `base`."""
     metric: str = "dice"
     """What is compared, a metric of `scores.json`; larger is better."""
 
@@ -58,10 +56,7 @@ def list_runs(study: StudyConfig) -> dict[tuple[str, int | None, int], RunConfig
     for num_images in sorted(study.num_images, key=lambda number: float("inf") if number is None else number):
         for seed in study.seeds:
             for variant, changes in study.variants.items():
-                training: dict[str, Any] = {"num_images": num_images}
-                if study.crops_per_epoch is not None and num_images is not None:
-                    training["crops_per_image"] = max(1, round(study.crops_per_epoch / num_images))
-                values = _merge(_merge(study.base, changes), {"seed": seed, "training": training})
+                values = _merge(_merge(study.base, changes), {"seed": seed, "training": {"num_images": num_images}})
                 runs[variant, num_images, seed] = check_settings(values, RunConfig, f"variant {variant}")
     return runs
 

@@ -24,7 +24,7 @@ from emdenoise.data.noise import apply_shot_noise
 from emdenoise.data.records import Record, Source, Split
 from emdenoise.data.splits import split_names
 from emdenoise.data.storage import hash_file, write_json
-from emdenoise.data.tiles import cut_record
+from emdenoise.data.tiles import cut_record, scale_record
 from emdenoise.errors import DataError, DownloadError, SettingsError
 from emdenoise.progress import Progress
 from emdenoise.seeding import make_generator
@@ -140,7 +140,7 @@ def find_specimens(folder: Path) -> list[Specimen]:
 
 
 def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
-    """Cut a whole image into tiles; before that, add the noise that the settings ask for, with the image as truth.
+    """Scale a whole image, add noise with the image as truth, as the settings ask for it, and cut it into tiles.
 
     Parameters
     ----------
@@ -158,6 +158,7 @@ def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
         If a tile is its own truth, as black ones are: where no electron arrives there is no counting noise.
     """
     electrons = config.data.added_noise_electrons_per_pixel
+    image = scale_record(image, config.data.scale_factor)
     if electrons is not None:
         rng = make_generator(config.data.seed, f"added noise of {image.name}")
         image = dataclasses.replace(

@@ -32,9 +32,11 @@ class TrainingBatches:
 
     def __init__(self, records: RecordFile, fields: tuple[str, str], settings: TrainingSettings, seed: int) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
-        self._images = choose_training_images(len(records), settings.num_images, seed)
-        self.num_images = len(self._images)
-        self.num_items = len(self._images) * settings.crops_per_image
+        whole_images = records.list_whole_images()
+        chosen = choose_training_images(len(whole_images), settings.num_images, seed)
+        self.num_images = len(chosen)
+        self._tiles = np.concatenate([whole_images[index] for index in chosen])
+        self.num_items = settings.crops_per_epoch or len(self._tiles)
 
     def __len__(self) -> int:
         """Count the steps of an epoch; the last batch may be smaller."""
@@ -53,8 +55,7 @@ class TrainingBatches:
         inputs, targets : ndarray, shape (batch, size, size, 1)
         """
         size = self._settings.batch_size
-        order = make_generator(self._seed, "order", epoch).permutation(self.num_items)
-        indices = self._images[order[step * size : (step + 1) * size] % len(self._images)]
+        indices = self._draw_order(epoch)[step * size : (step + 1) * size]
         inputs, targets = (self._records.read(field, indices) for field in self._fields)
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
         if self._settings.crop_size_px is not None:
@@ -62,6 +63,12 @@ class TrainingBatches:
         if self._settings.flip:
             inputs, targets = _flip(inputs, targets, rng)
         return inputs[..., None], targets[..., None]
+
+    def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
+        """Draw the tiles of an epoch: all of them before one comes again."""
+        rng = make_generator(self._seed, "order", epoch)
+        num_rounds = -(-self.num_items // len(self._tiles))
+        return np.concatenate([rng.permutation(self._tiles) for _ in range(num_rounds)])[: self.num_items]
 
 
 class NoisedBatches:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from emdenoise.arrays import describe
 from emdenoise.data.records import Record
+from emdenoise.data.tiles import assemble_tiles
 from emdenoise.errors import DataError, MissingInputError, StorageError
 
 SCHEMA_VERSION = 1
@@ -312,6 +313,38 @@ class RecordFile:
             return np.full(self.num_images, np.nan)
         values: npt.NDArray[np.float64] = self._file[f"attributes/{name}"][()]
         return values
+
+    def list_whole_images(self) -> list[npt.NDArray[np.intp]]:
+        """List the indices of the tiles of each image, in order; an image that was not cut is its own tile."""
+        corners = [self.read_attribute(f"tile_{axis}_px") for axis in ("row", "column")]
+        is_first = np.all([np.isnan(corner) | (corner == 0) for corner in corners], axis=0)
+        return np.split(np.arange(len(self)), np.flatnonzero(is_first)[1:])
+
+    @property
+    def has_tiles(self) -> bool:
+        """Whether images of any size were cut into tiles."""
+        return "attributes/image_height_px" in self._file
+
+    def read_whole(self, field: str, tiles: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Read one field of one image, put together from its tiles, as `list_whole_images` lists them.
+
+        Returns
+        -------
+        ndarray, shape (height, width)
+
+        Raises
+        ------
+        DataError
+            As `read`.
+        """
+        images = self.read(field, tiles)
+        if not self.has_tiles:
+            return images[0]
+        rows, columns, heights, widths = (
+            self.read_attribute(name)[tiles].astype(int)
+            for name in ("tile_row_px", "tile_column_px", "image_height_px", "image_width_px")
+        )
+        return assemble_tiles(list(images), list(zip(rows, columns, strict=True)), (heights[0], widths[0]))
 
     @property
     def label_names(self) -> list[str]:

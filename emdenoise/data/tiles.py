@@ -1,4 +1,4 @@
-"""Cutting images of any size into square tiles, and putting the tiles together again."""
+"""Images of any size: other magnifications, cut into square tiles, and put together again."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skimage.transform import rescale
 
-from emdenoise.arrays import FloatImage
 from emdenoise.data.records import Record
 
 
@@ -75,14 +75,14 @@ def cut_tiles(image: npt.NDArray[np.generic], tile_size_px: int) -> list[tuple[i
 
 
 def assemble_tiles(
-    tiles: Sequence[FloatImage], corners: Sequence[tuple[int, int]], image_shape: tuple[int, int]
-) -> FloatImage:
-    """Put the tiles of one image together: the mean where they overlap, without the padding.
+    tiles: Sequence[npt.NDArray[Any]], corners: Sequence[tuple[int, int]], image_shape: tuple[int, int]
+) -> npt.NDArray[Any]:
+    """Put the tiles of one image together, without the padding; where they overlap the last one counts.
 
     Parameters
     ----------
-    tiles : sequence of ndarray of float32, shape (tile_size_px, tile_size_px)
-        For example the denoised tiles of an image.
+    tiles : sequence of ndarray, shape (tile_size_px, tile_size_px)
+        At least one, all of one type.
     corners : sequence of (int, int)
         First row and column of each tile [px]: attributes ``tile_row_px`` and ``tile_column_px``.
     image_shape : (int, int)
@@ -90,7 +90,7 @@ def assemble_tiles(
 
     Returns
     -------
-    ndarray of float32, shape image_shape
+    ndarray, shape image_shape
 
     Raises
     ------
@@ -99,21 +99,52 @@ def assemble_tiles(
 
     Examples
     --------
-    >>> image = np.arange(12, dtype=np.float32).reshape(3, 4)
+    >>> image = np.arange(12).reshape(3, 4)
     >>> cut = cut_tiles(image, 2)
     >>> assembled = assemble_tiles([tile for *_, tile in cut], [(row, column) for row, column, _ in cut], image.shape)
     >>> np.array_equal(assembled, image)
     True
     """
-    total = np.zeros(image_shape, np.float64)
-    count = np.zeros(image_shape, np.int64)
+    image = np.zeros(image_shape, tiles[0].dtype)
+    is_covered = np.zeros(image_shape, np.bool_)
     for tile, (row, column) in zip(tiles, corners, strict=True):
-        height, width = total[row : row + tile.shape[0], column : column + tile.shape[1]].shape
-        total[row : row + height, column : column + width] += tile[:height, :width]
-        count[row : row + height, column : column + width] += 1
-    if not count.all():
-        raise ValueError(f"{np.count_nonzero(count == 0)} pixels are in no tile; all tiles of the image are needed")
-    return (total / count).astype(np.float32)
+        place = np.s_[row : row + tile.shape[0], column : column + tile.shape[1]]
+        height, width = image[place].shape
+        image[place] = tile[:height, :width]
+        is_covered[place] = True
+    if not is_covered.all():
+        raise ValueError(f"{np.count_nonzero(~is_covered)} pixels are in no tile; all tiles of the image are needed")
+    return image
+
+
+def scale_record(record: Record, factor: float) -> Record:
+    """Make a whole image larger or smaller, as another magnification shows it.
+
+    Parameters
+    ----------
+    record : Record
+        With neither wave nor atoms.
+    factor : float
+        Of both sides; the pixel size is divided by it. Below 1 the image is smoothed first, so that nothing folds over.
+
+    Returns
+    -------
+    Record
+        Intensities are interpolated linearly, labels are those of the nearest pixel.
+    """
+    if factor == 1:
+        return record
+    images = {name: image for name in ("noisy", "clean") if (image := getattr(record, name)) is not None}
+    scaled = {
+        name: rescale(image, factor, order=1, mode="symmetric", anti_aliasing=factor < 1, preserve_range=True)
+        for name, image in images.items()
+    }
+    if record.mask is not None:
+        scaled["mask"] = rescale(record.mask, factor, order=0, mode="symmetric", anti_aliasing=False)
+    attributes = dict(record.attributes)
+    if "pixel_size_angstrom" in attributes:
+        attributes["pixel_size_angstrom"] /= factor
+    return dataclasses.replace(record, **scaled, attributes=attributes)
 
 
 def cut_record(record: Record, tile_size_px: int) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """Scores of a denoiser or segmenter on a file of images: the same lines for a network and a classical method."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,6 @@ def score_denoiser(
     *,
     batch_size: int,
     atom_tolerance_angstrom: float,
-    on_batch: Callable[[int], None] = lambda num_done: None,
 ) -> ImageScores:
     """Denoise every image of a file and score each against its truth.
 
@@ -56,8 +55,6 @@ def score_denoiser(
         Images at a time.
     atom_tolerance_angstrom : float
         See `score_atoms`.
-    on_batch : callable
-        Called with the number of images that are done.
 
     Returns
     -------
@@ -69,12 +66,12 @@ def score_denoiser(
         If an image is its own truth, or the denoiser returns another shape or values that are not finite.
     """
 
-    def score(denoised: FloatImage, clean: FloatImage, window: slice) -> dict[str, npt.NDArray[np.float64]]:
+    def score(denoised: FloatImage, clean: FloatImage, indices: list[int]) -> dict[str, npt.NDArray[np.float64]]:
         if denoised.shape != clean.shape or not np.isfinite(denoised).all():
             raise ValueError(f"the denoiser returned {describe(denoised)}, or values that are not finite")
-        return score_images(denoised, clean) | _score_atoms(denoised, records, window, atom_tolerance_angstrom)
+        return score_images(denoised, clean) | _score_atoms(denoised, records, indices, atom_tolerance_angstrom)
 
-    return _score_batches(denoise, records, "clean", score, batch_size=batch_size, on_batch=on_batch)
+    return _score_batches(denoise, records, "clean", score, batch_size=batch_size)
 
 
 def score_segmenter(
@@ -82,7 +79,6 @@ def score_segmenter(
     records: RecordFile,
     *,
     batch_size: int,
-    on_batch: Callable[[int], None] = lambda num_done: None,
 ) -> ImageScores:
     """Segment every image of a file and score each mask against the true one.
 
@@ -94,8 +90,6 @@ def score_segmenter(
         With ``noisy`` and ``mask``.
     batch_size : int
         Images at a time.
-    on_batch : callable
-        Called with the number of images that are done.
 
     Returns
     -------
@@ -112,9 +106,8 @@ def score_segmenter(
         segment,
         records,
         "mask",
-        lambda predicted_mask, mask, window: score_masks(predicted_mask, mask, label_names),
+        lambda predicted_mask, mask, indices: score_masks(predicted_mask, mask, label_names),
         batch_size=batch_size,
-        on_batch=on_batch,
     )
 
 
@@ -122,30 +115,35 @@ def _score_batches(
     method: Callable[[FloatImage], npt.NDArray[Any]],
     records: RecordFile,
     truth_field: str,
-    score: Callable[[npt.NDArray[Any], npt.NDArray[Any], slice], dict[str, npt.NDArray[np.float64]]],
+    score: Callable[[npt.NDArray[Any], npt.NDArray[Any], list[int]], dict[str, npt.NDArray[np.float64]]],
     *,
     batch_size: int,
-    on_batch: Callable[[int], None],
 ) -> ImageScores:
-    """Apply a method to all images, timed without reading and scoring."""
-    method(records.read("noisy", slice(0, batch_size)))  # warm-up: compilation, caches
+    """Apply a method to all images, timed without reading and scoring; images that were cut are whole, and alone."""
+    whole_images = records.list_whole_images()
+    size = 1 if records.has_tiles else batch_size
+    method(_read_images(records, "noisy", whole_images[:size]))  # warm-up: compilation, caches
     collected: dict[str, list[npt.NDArray[np.float64]]] = {}
     seconds = 0.0
-    for first in range(0, len(records), batch_size):
-        window = slice(first, min(first + batch_size, len(records)))
-        noisy, truth = records.read("noisy", window), records.read(truth_field, window)
+    for first in range(0, len(whole_images), size):
+        batch = whole_images[first : first + size]
+        noisy, truth = (_read_images(records, name, batch) for name in ("noisy", truth_field))
         if truth_field == "clean":
             check_pair(noisy, truth)
         started = time.perf_counter()
         result = method(noisy)
         seconds += time.perf_counter() - started
-        for name, values in score(result, truth, window).items():
+        for name, values in score(result, truth, [int(tiles[0]) for tiles in batch]).items():
             collected.setdefault(name, []).append(values)
-        on_batch(window.stop)
     return ImageScores(
         metrics={name: np.concatenate(values) for name, values in collected.items()},
-        images_per_second=len(records) / seconds if seconds > 0 else np.inf,
+        images_per_second=len(whole_images) / seconds if seconds > 0 else np.inf,
     )
+
+
+def _read_images(records: RecordFile, field: str, whole_images: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[Any]:
+    """Read images of one size, given as the indices of their tiles; shape (num_images, height, width)."""
+    return np.stack([records.read_whole(field, tiles) for tiles in whole_images])
 
 
 def score_images(denoised: FloatImage, clean: FloatImage) -> dict[str, npt.NDArray[np.float64]]:
@@ -158,7 +156,7 @@ def score_images(denoised: FloatImage, clean: FloatImage) -> dict[str, npt.NDArr
 
 
 def _score_atoms(
-    denoised: FloatImage, records: RecordFile, window: slice, tolerance_angstrom: float
+    denoised: FloatImage, records: RecordFile, indices: list[int], tolerance_angstrom: float
 ) -> dict[str, npt.NDArray[np.float64]]:
     if "atoms" not in records:
         return {}
@@ -170,7 +168,7 @@ def _score_atoms(
             pixel_size_angstrom=pixel_sizes[index],
             tolerance_angstrom=tolerance_angstrom,
         )
-        for index, image in enumerate(denoised, start=window.start)
+        for index, image in zip(indices, denoised, strict=True)
     ]
     return {
         "atom_f1": np.array([score.f1 for score in scores]),

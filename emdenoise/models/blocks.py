@@ -57,8 +57,11 @@ def restore_intensity(
 ) -> keras.KerasTensor:
     """Undo `normalise` and add the noisy image where the network predicts the residual.
 
-    The arithmetic is float32 whatever the precision of the layers before: scores must not depend on a rounded output.
+    Several channels are the logits of labels, which have no intensity: they are left alone. The arithmetic is float32
+    whatever the precision of the layers before: scores must not depend on a rounded output.
     """
+    if images.shape[-1] > 1:
+        return images
     if settings.intensity_mean != 0 or settings.intensity_std != 1:
         offset = 0.0 if settings.predict_residual else settings.intensity_mean
         images = keras.layers.Rescaling(settings.intensity_std, offset, dtype="float32", name="restore")(images)

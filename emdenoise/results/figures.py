@@ -57,7 +57,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         return _to_png(figure)
 
 
-def draw_pictures(pictures: Mapping[str, npt.NDArray[Any]], captions: Mapping[str, Sequence[str]]) -> bytes:
+def draw_pictures(pictures: Mapping[str, Sequence[npt.NDArray[Any]]], captions: Mapping[str, Sequence[str]]) -> bytes:
     """Draw the same images by several methods side by side, one row an image.
 
     The images of a row have one grey scale, from the 0.1 to the 99.9 percentile of the last of them, the truth; masks
@@ -65,7 +65,7 @@ def draw_pictures(pictures: Mapping[str, npt.NDArray[Any]], captions: Mapping[st
 
     Parameters
     ----------
-    pictures : mapping of str to ndarray of float32 or uint8, shape (num_images, height, width)
+    pictures : mapping of str to sequence of ndarray of float32 or uint8, shape (height, width)
         By method, the truth last; masks are uint8.
     captions : mapping of str to sequence of str
         Text over each picture; where there is none, the name.
@@ -77,8 +77,8 @@ def draw_pictures(pictures: Mapping[str, npt.NDArray[Any]], captions: Mapping[st
     """
     names = list(pictures)
     num_images = len(pictures[names[-1]])
-    grey = [name for name in names if pictures[name].dtype.kind == "f"]
-    largest = max((int(pictures[name].max()) for name in names if name not in grey), default=0)
+    grey = [name for name in names if pictures[name][0].dtype.kind == "f"]
+    largest = max((int(mask.max()) for name in names if name not in grey for mask in pictures[name]), default=0)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.4 * len(names), 2.55 * num_images), layout="constrained")
         axes = figure.subplots(num_images, len(names), squeeze=False)

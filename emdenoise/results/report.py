@@ -23,7 +23,7 @@ def write_report(
     description: str,
     main_metric: str,
     scores: dict[str, Any],
-    pictures: Mapping[str, npt.NDArray[Any]],
+    pictures: Mapping[str, Sequence[npt.NDArray[Any]]],
 ) -> None:
     """Write ``report.html`` and ``pictures.png``.
 
@@ -37,7 +37,7 @@ def write_report(
         By which methods are ranked.
     scores : dict
         Content of ``scores.json``.
-    pictures : mapping of str to ndarray of float32 or uint8, shape (num_pictures, height, width)
+    pictures : mapping of str to sequence of ndarray of float32 or uint8, shape (height, width)
         Test images by method, the truth last.
 
     Raises

@@ -1,6 +1,6 @@
 """What a workload must say of itself, and the check of the closed division."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ class Evaluation:
         What was chosen for each classical method on validation data, in words.
     latency : Latency
         Of the network, single images.
-    pictures : dict of str to ndarray of float32 or uint8, shape (num_pictures, height, width)
+    pictures : dict of str to list of ndarray of float32 or uint8, shape (height, width)
         What the report shows side by side of some test images, the truth last.
     captions : dict of str to list of str
         What is written over each picture.
@@ -46,7 +46,7 @@ class Evaluation:
     methods: dict[str, ImageScores]
     choices: dict[str, str]
     latency: Latency
-    pictures: dict[str, npt.NDArray[Any]]
+    pictures: dict[str, list[npt.NDArray[Any]]]
     captions: dict[str, list[str]]
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -162,6 +162,17 @@ def check_division(config: RunConfig) -> None:
 def choose_pictures(num_images: int, num_wanted: int) -> npt.NDArray[np.intp]:
     """Choose evenly spaced images to show; returns their indices."""
     return np.unique(np.linspace(0, num_images - 1, min(num_wanted, num_images)).round().astype(np.intp))
+
+
+def read_pictures(records: RecordFile, field: str, num_wanted: int) -> list[npt.NDArray[Any]]:
+    """Read some images to show, whole, each of shape (height, width)."""
+    whole_images = records.list_whole_images()
+    return [records.read_whole(field, whole_images[index]) for index in choose_pictures(len(whole_images), num_wanted)]
+
+
+def apply_to_each(method: Callable[[Any], Any], images: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Apply a method that takes a batch to images of any sizes, one by one."""
+    return [np.asarray(method(image[None]))[0] for image in images]
 
 
 def find_black_level(records: RecordFile) -> float:

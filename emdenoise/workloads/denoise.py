@@ -1,7 +1,5 @@
 """The workload `denoise`: from the detector image to the noise-free intensity."""
 
-import numpy as np
-
 from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.storage import RecordFile
@@ -11,7 +9,7 @@ from emdenoise.evaluation.score import DATA_RANGE, score_denoiser
 from emdenoise.evaluation.throughput import Denoiser, measure_latency
 from emdenoise.evaluation.tuning import choose_tuning_images, tune_baselines
 from emdenoise.progress import Progress
-from emdenoise.workloads.contract import Evaluation, Workload, choose_pictures, find_black_level
+from emdenoise.workloads.contract import Evaluation, Workload, apply_to_each, find_black_level, read_pictures
 
 
 def return_noisy(noisy: FloatImage) -> FloatImage:
@@ -58,19 +56,24 @@ def evaluate_denoising(
             atom_tolerance_angstrom=settings.atom_tolerance_angstrom,
         )
     progress.step("score", len(denoisers), len(denoisers))
-    shown = choose_pictures(len(test), settings.num_pictures)
-    noisy, clean = test.read("noisy", shown), test.read("clean", shown)
-    restored = {name: np.asarray(denoise(noisy)) for name, denoise in denoisers.items()}
+    noisy, clean = (read_pictures(test, name, settings.num_pictures) for name in ("noisy", "clean"))
+    restored = {name: apply_to_each(denoise, noisy) for name, denoise in denoisers.items()}
     return Evaluation(
         methods=methods,
         choices={name: _describe(baseline) for name, baseline in baselines.items()},
-        latency=measure_latency(network, noisy, settings.num_latency_images),
+        latency=measure_latency(
+            network, test.read("noisy", slice(0, settings.num_pictures)), settings.num_latency_images
+        ),
         pictures=restored | {"clean": clean},
         captions={
-            name: [f"{name}  {value:.1f} dB" for value in psnr(images, clean, data_range=DATA_RANGE)]
+            name: [_caption(name, image, truth) for image, truth in zip(images, clean, strict=True)]
             for name, images in restored.items()
         },
     )
+
+
+def _caption(name: str, restored: FloatImage, clean: FloatImage) -> str:
+    return f"{name}  {psnr(restored[None], clean[None], data_range=DATA_RANGE)[0]:.1f} dB"
 
 
 def _describe(baseline: TunedBaseline) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emdenoise.arrays import FloatImage, Mask
+from emdenoise.arrays import Mask
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.storage import RecordFile
 from emdenoise.evaluation.masks import count_confusion, score_masks
@@ -14,7 +14,7 @@ from emdenoise.evaluation.segmenters import tune_segmenters
 from emdenoise.evaluation.throughput import Segmenter, measure_latency
 from emdenoise.evaluation.tuning import choose_tuning_images
 from emdenoise.progress import Progress
-from emdenoise.workloads.contract import Evaluation, Workload, choose_pictures, find_black_level
+from emdenoise.workloads.contract import Evaluation, Workload, apply_to_each, find_black_level, read_pictures
 
 
 def evaluate_segmentation(
@@ -53,32 +53,35 @@ def evaluate_segmentation(
         batch_size = settings.batch_size if name == "network" else 1  # classical methods gain nothing from batches
         methods[name] = score_segmenter(segment, test, batch_size=batch_size)
     progress.step("score", len(segmenters), len(segmenters))
-    shown = choose_pictures(len(test), settings.num_pictures)
-    noisy, mask = test.read("noisy", shown), test.read("mask", shown)
-    predicted = {name: np.asarray(segment(noisy)) for name, segment in segmenters.items()}
+    noisy, mask = (read_pictures(test, name, settings.num_pictures) for name in ("noisy", "mask"))
+    predicted = {name: apply_to_each(segment, noisy) for name, segment in segmenters.items()}
+    errors = [(found != true).astype(np.uint8) for found, true in zip(predicted["network"], mask, strict=True)]
     return Evaluation(
         methods=methods,
         choices={name: segmenter.describe() for name, segmenter in classical.items()},
-        latency=measure_latency(network, noisy, settings.num_latency_images),
-        pictures={"noisy": noisy, **predicted, "errors": (predicted["network"] != mask).astype(np.uint8), "mask": mask},
+        latency=measure_latency(
+            network, test.read("noisy", slice(0, settings.num_pictures)), settings.num_latency_images
+        ),
+        pictures={"noisy": noisy, **predicted, "errors": errors, "mask": mask},
         captions={name: _caption(name, masks, mask, label_names) for name, masks in predicted.items()}
-        | {"errors": [f"errors  {share:.1%}" for share in (predicted["network"] != mask).mean(axis=(1, 2))]},
-        details={"label_names": label_names, "confusion": _count_all(network, test, settings.batch_size)},
+        | {"errors": [f"errors  {wrong.mean():.1%}" for wrong in errors]},
+        details={"label_names": label_names, "confusion": _count_all(network, test)},
     )
 
 
-def _caption(name: str, predicted_mask: Mask, mask: Mask, label_names: Sequence[str]) -> list[str]:
-    return [f"{name}  Dice {value:.2f}" for value in score_masks(predicted_mask, mask, label_names)["dice"]]
+def _caption(name: str, predicted: Sequence[Mask], masks: Sequence[Mask], label_names: Sequence[str]) -> list[str]:
+    pairs = zip(predicted, masks, strict=True)
+    values = [score_masks(found[None], true[None], label_names)["dice"][0] for found, true in pairs]
+    return [f"{name}  Dice {value:.2f}" for value in values]
 
 
-def _count_all(segment: Segmenter, records: RecordFile, batch_size: int) -> list[list[int]]:
+def _count_all(segment: Segmenter, records: RecordFile) -> list[list[int]]:
     """Count the pixels of all images by true label (rows) and predicted label (columns)."""
     num_labels = len(records.label_names)
     total: Any = np.zeros((num_labels, num_labels), np.int64)
-    for first in range(0, len(records), batch_size):
-        window = slice(first, first + batch_size)
-        noisy: FloatImage = records.read("noisy", window)
-        total += count_confusion(segment(noisy), records.read("mask", window), num_labels=num_labels)
+    for tiles in records.list_whole_images():
+        noisy, mask = (records.read_whole(name, tiles)[None] for name in ("noisy", "mask"))
+        total += count_confusion(segment(noisy), mask, num_labels=num_labels)
     counts: list[list[int]] = total.tolist()
     return counts
 

@@ -269,7 +269,7 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "schedule": ("cosine", see_learning_rates),
     "warmup_fraction": (0.5, see_learning_rates),
     "crop_size_px": (16, see_batch),
-    "crops_per_image": (3, see_num_steps),
+    "crops_per_epoch": (3, see_num_steps),
     "flip": (True, see_batch),
     "early_stopping_epochs": (1, see_training),
     "precision": ("mixed_bfloat16", see_backend),

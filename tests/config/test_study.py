@@ -16,7 +16,6 @@ variants:
   denoise: {pretraining: {method: denoise, epochs: 2}}
 num_images: [null, 4]
 seeds: [0, 1]
-crops_per_epoch: 64
 """
 
 
@@ -41,12 +40,6 @@ def test_every_variant_runs_with_every_number_of_images_and_every_seed(tmp_path:
         assert config.training.num_images == num_images
         assert config.training.epochs == 3
         assert config.pretraining.method == ("none" if variant == "scratch" else "denoise")
-
-
-def test_epochs_are_of_one_length_whatever_the_number_of_images(tmp_path: Path) -> None:
-    runs = list_runs(load(tmp_path, STUDY))
-    assert runs["scratch", 4, 0].training.crops_per_image == 16
-    assert runs["scratch", None, 0].training.crops_per_image == 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ class CodedRecords:
     def __len__(self) -> int:
         return len(self.images)
 
+    def list_whole_images(self) -> list[np.ndarray]:
+        return list(np.arange(len(self))[:, None])
+
     def read(self, field: str, indices: Any) -> np.ndarray:
         return self.images[indices] + (0.25 if field == "clean" else 0)
 
@@ -43,9 +46,37 @@ def test_every_image_is_seen_equally_often_in_an_epoch(
     num_images: int, batch_size: int, crops: int, epoch: int
 ) -> None:
     records = CodedRecords(num_images, 4, 4)
-    batches = make_batches(records, batch_size=batch_size, crops_per_image=crops)
+    batches = make_batches(records, batch_size=batch_size, crops_per_epoch=crops * num_images)
     seen = np.concatenate([images[:, 0, 0, 0] // 1_000_000 for images in read_epoch(batches, epoch)])
     assert np.bincount(seen.astype(int), minlength=num_images).tolist() == num_images * [crops]
+
+
+@given(num_images=st.integers(1, 20), num_crops=st.integers(1, 70), epoch=st.integers(0, 1000))
+def test_no_image_comes_again_before_all_have_come(num_images: int, num_crops: int, epoch: int) -> None:
+    batches = make_batches(CodedRecords(num_images, 4, 4), batch_size=8, crops_per_epoch=num_crops)
+    seen = np.concatenate([images[:, 0, 0, 0] // 1_000_000 for images in read_epoch(batches, epoch)])
+    counts = np.bincount(seen.astype(int), minlength=num_images)
+    assert counts.sum() == num_crops
+    assert counts.max() - counts.min() <= 1
+
+
+class TiledRecords(CodedRecords):
+    """Image 0 is cut into three tiles, image 1 into one, image 2 into two."""
+
+    def __init__(self) -> None:
+        super().__init__(num_images=6)
+
+    def list_whole_images(self) -> list[np.ndarray]:
+        return [np.array([0, 1, 2]), np.array([3]), np.array([4, 5])]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_image_is_chosen_with_all_its_tiles(seed: int) -> None:
+    records = TiledRecords()
+    batches = make_batches(records, num_images=2, batch_size=1, seed=seed)
+    read = {int(images.flat[0] // 1e6) for images in read_epoch(batches, 0)}
+    assert batches.num_images == 2
+    assert read in [{0, 1, 2, 3}, {0, 1, 2, 4, 5}, {3, 4, 5}]
 
 
 @given(num_images=st.integers(1, 20), batch_size=st.integers(1, 25))
@@ -119,7 +150,7 @@ def test_images_that_are_not_square_keep_their_shape_when_flipped() -> None:
 
 
 def test_crops_of_one_image_in_one_epoch_differ() -> None:
-    batches = make_batches(CodedRecords(1, 64, 64), batch_size=4, crop_size_px=16, crops_per_image=4)
+    batches = make_batches(CodedRecords(1, 64, 64), batch_size=4, crop_size_px=16, crops_per_epoch=4)
     (images,) = read_epoch(batches, 0)
     assert len({image.tobytes() for image in images}) == 4
 
@@ -186,7 +217,7 @@ def test_fewer_training_images_are_a_part_of_more(num_images: int, seed: int, da
 
 
 def test_training_reads_only_the_chosen_images() -> None:
-    batches = make_batches(num_images=3, batch_size=2, crops_per_image=4)
+    batches = make_batches(num_images=3, batch_size=2, crops_per_epoch=12)
     read = {
         int(image.flat[0] // 1e6) for epoch in range(5) for images in read_epoch(batches, epoch) for image in images
     }

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from emdenoise.data.records import Record
 from emdenoise.data.storage import RecordFile, hash_file, write_atomically, write_json, write_records
+from emdenoise.data.tiles import cut_record
 from emdenoise.errors import DataError, MissingInputError, StorageError
 
 DrawRecords = Callable[..., Iterator[Record]]
@@ -45,6 +46,42 @@ def test_records_come_back_as_they_were_written(path: Path, draw_records: DrawRe
                     assert np.array_equal(one, other)
                 else:
                     assert one == other
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> Iterator[tuple[list[Record], RecordFile]]:
+    """Three whole images of different sizes, one smaller than a tile, and the file of their tiles."""
+    rng = np.random.default_rng(0)
+    whole = [
+        Record(
+            noisy=rng.random(shape, dtype=np.float32),
+            mask=rng.integers(0, 3, shape).astype(np.uint8),
+            specimen=str(index),
+            name=f"image {index}",
+        )
+        for index, shape in enumerate([(70, 33), (20, 10), (32, 96)])
+    ]
+    tiles = (tile for record in whole for tile in cut_record(record, 32))
+    write_records(tmp_path / "cut.h5", tiles, attributes={})
+    with RecordFile(tmp_path / "cut.h5") as records:
+        yield whole, records
+
+
+def test_images_that_were_cut_are_read_whole_to_the_bit(cut: tuple[list[Record], RecordFile]) -> None:
+    whole, records = cut
+    indices = records.list_whole_images()
+    assert [len(tiles) for tiles in indices] == [3 * 2, 1, 3]
+    assert np.array_equal(np.concatenate(indices), np.arange(len(records)))
+    for record, tiles in zip(whole, indices, strict=True):
+        assert np.array_equal(records.read_whole("noisy", tiles), record.noisy)
+        assert np.array_equal(records.read_whole("mask", tiles), record.mask)
+
+
+def test_images_that_were_not_cut_are_whole_each(drawn_files: dict[str, RecordFile]) -> None:
+    records = drawn_files["train"]
+    indices = records.list_whole_images()
+    assert [tiles.tolist() for tiles in indices] == [[index] for index in range(len(records))]
+    assert np.array_equal(records.read_whole("noisy", indices[3]), records.read("noisy")[3])
 
 
 def test_a_wave_comes_back_to_the_bit(tmp_path: Path, draw_records: DrawRecords) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emdenoise.data.records import Record
-from emdenoise.data.tiles import assemble_tiles, cut_record, cut_tiles, plan_tiles
+from emdenoise.data.tiles import assemble_tiles, cut_record, cut_tiles, plan_tiles, scale_record
 
 
 def assemble(cut: list, shape: tuple[int, int]) -> np.ndarray:
@@ -44,9 +44,11 @@ def test_images_smaller_than_a_tile_are_padded_by_reflection() -> None:
     np.testing.assert_array_equal(tile, [[1, 2, 2, 1], [3, 4, 4, 3], [3, 4, 4, 3], [1, 2, 2, 1]])
 
 
-def test_tiles_that_disagree_are_averaged_in_the_overlap() -> None:
-    tiles = [np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)]
-    np.testing.assert_array_equal(assemble_tiles(tiles, [(0, 0), (0, 1)], (2, 3)), [[0, 0.5, 1], [0, 0.5, 1]])
+def test_masks_put_together_are_masks() -> None:
+    tiles = [np.full((2, 2), 3, np.uint8), np.full((2, 2), 5, np.uint8)]
+    assembled = assemble_tiles(tiles, [(0, 0), (0, 1)], (2, 3))
+    np.testing.assert_array_equal(assembled, [[3, 5, 5], [3, 5, 5]])
+    assert assembled.dtype == np.uint8
 
 
 def test_a_missing_tile_is_an_error() -> None:
@@ -90,3 +92,33 @@ def test_records_with_atoms_or_of_two_shapes_are_refused() -> None:
         list(cut_record(Record(noisy=image, specimen="s", name="a", atoms=np.zeros((1, 2), np.float32)), 8))
     with pytest.raises(ValueError, match=r"a: clean is \(8, 7\), noisy is \(8, 8\); must be equal"):
         list(cut_record(Record(noisy=image, specimen="s", name="a", clean=image[:, 1:]), 8))
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_another_magnification_keeps_labels_and_means_and_changes_the_pixel_size(factor: float) -> None:
+    rows, columns = np.mgrid[:96, :64]
+    image = (0.5 + 0.3 * np.sin(rows / 16) * np.cos(columns / 16)).astype(np.float32)
+    mask = (columns >= 32).astype(np.uint8) * 2
+    record = Record(
+        noisy=image, clean=image / 2, mask=mask, specimen="a", name="a", attributes={"pixel_size_angstrom": 0.5}
+    )
+    scaled = scale_record(record, factor)
+    assert scaled.noisy.shape == scaled.clean.shape == scaled.mask.shape == (96 * factor, 64 * factor)
+    assert (scaled.noisy.dtype, scaled.mask.dtype) == (np.float32, np.uint8)
+    assert set(np.unique(scaled.mask)) == {0, 2}
+    assert (scaled.mask == 2).mean() == 0.5
+    assert scaled.noisy.mean() == pytest.approx(image.mean(), abs=2e-3)
+    assert scaled.clean == pytest.approx(scaled.noisy / 2, abs=1e-6)
+    assert scaled.attributes["pixel_size_angstrom"] == 0.5 / factor
+    assert record.noisy is image
+
+
+def test_waves_finer_than_the_new_pixels_do_not_fold_over() -> None:
+    stripes = np.tile(np.float32([0, 1]), (64, 32))
+    scaled = scale_record(Record(noisy=stripes, specimen="a", name="a"), 0.4)
+    assert scaled.noisy == pytest.approx(np.full_like(scaled.noisy, 0.5), abs=0.1)
+
+
+def test_a_magnification_of_one_leaves_all_as_it_is() -> None:
+    record = Record(noisy=np.zeros((3, 5), np.float32), specimen="a", name="a")
+    assert scale_record(record, 1.0) is record

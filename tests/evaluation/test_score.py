@@ -10,6 +10,7 @@ import pytest
 
 from emdenoise.data.records import Record
 from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.data.tiles import cut_record
 from emdenoise.evaluation.atoms import score_atoms
 from emdenoise.evaluation.metrics import mse, psnr, ssim
 from emdenoise.evaluation.score import ImageScores, score_denoiser, score_images
@@ -115,16 +116,15 @@ def test_without_known_atoms_no_atoms_are_scored(
 
 
 def test_the_denoiser_sees_every_image_once_after_one_batch_to_warm_up(images: RecordFile) -> None:
-    seen, done = [], []
+    seen = []
 
     def denoise(noisy: np.ndarray) -> np.ndarray:
         seen.append(noisy)
         return noisy
 
-    score_denoiser(denoise, images, batch_size=4, atom_tolerance_angstrom=0.5, on_batch=done.append)
+    score_denoiser(denoise, images, batch_size=4, atom_tolerance_angstrom=0.5)
     assert [len(noisy) for noisy in seen] == [4, 4, 2]
     assert np.array_equal(np.concatenate(seen[1:]), images.read("noisy"))
-    assert done == [4, 6]
 
 
 def test_the_speed_is_that_of_the_method_without_the_first_batch(
@@ -172,3 +172,22 @@ def test_an_image_that_is_its_own_truth_is_refused(
     images = write_images([*records[:2], replace(records[2], noisy=records[2].clean)])
     with pytest.raises(ValueError, match="image 2 is its own truth: noisy and clean are identical"):
         score(halve, images)
+
+
+def test_images_that_were_cut_are_scored_whole(write_images: Callable[[list[Record]], RecordFile]) -> None:
+    rng = np.random.default_rng(0)
+    clean = [rng.random(shape, dtype=np.float32) for shape in [(70, 33), (20, 12), (32, 96)]]
+    whole = [
+        Record(noisy=image + np.float32(0.1) * (index + 1), clean=image, specimen=str(index), name=str(index))
+        for index, image in enumerate(clean)
+    ]
+    seen = []
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        seen.append(noisy.shape)
+        return noisy
+
+    images = write_images([tile for record in whole for tile in cut_record(record, 32)])
+    metrics = score(denoise, images, batch_size=4).metrics
+    assert metrics["mse"] == pytest.approx([0.01, 0.04, 0.09], rel=1e-4)
+    assert seen[1:] == [(1, 70, 33), (1, 20, 12), (1, 32, 96)]

@@ -150,3 +150,13 @@ def test_the_momentum_is_the_weight_of_the_past_in_the_running_mean_and_variance
         assert mean == pytest.approx((1 - momentum) * values.mean((0, 1, 2)), rel=1e-4, abs=1e-6)
         assert variance == pytest.approx(momentum + (1 - momentum) * values.var((0, 1, 2)), rel=1e-4, abs=1e-6)
         assert {layer.momentum for layer in layers} == {momentum}
+
+
+def test_logits_of_labels_are_not_scaled_as_intensities_are(
+    name: str, make_network: Network, noisy: FloatImage
+) -> None:
+    scaled = make_network(name, output_channels=3, intensity_mean=0.25, intensity_std=0.5)
+    plain = make_network(name, output_channels=3)
+    plain.set_weights(scaled.get_weights())
+    expected = np.asarray(plain((noisy[..., None] - 0.25) / 0.5))
+    assert np.asarray(scaled(noisy[..., None])) == pytest.approx(expected, rel=1e-4, abs=1e-4)

@@ -9,7 +9,7 @@ import pytest
 from emdenoise.arrays import FloatImage
 from emdenoise.models import MODELS
 from emdenoise.models.checkpoints import hash_weights
-from emdenoise.models.prediction import make_denoiser, make_method, make_segmenter
+from emdenoise.models.prediction import find_reach, make_denoiser, make_method, make_segmenter, predict_in_tiles
 
 Network = Callable[..., keras.Model]
 
@@ -67,3 +67,51 @@ def test_a_workload_of_masks_gets_a_segmenter_and_others_a_denoiser(make_network
     model = make_network("unet", output_channels=2)
     assert make_method(model, "mask")(noisy).dtype == np.uint8
     assert make_method(model, "clean")(noisy).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_pixel_beyond_the_reach_changes_a_result(
+    name: str, make_network: Network, disturb: Callable[[keras.Model], keras.Model]
+) -> None:
+    model = disturb(make_network(name))
+    step_px, reach_px = find_reach(model)
+    size = 4 * reach_px
+    image = np.random.default_rng(0).random((1, size, size, 1), dtype=np.float32)
+    plain = np.asarray(model(image))
+    place = size // 2 + step_px // 2
+    changed = image.copy()
+    changed[:, place, place] += 100
+    rows, columns = np.nonzero(np.asarray(model(changed))[0, ..., 0] != plain[0, ..., 0])
+    distance = max(np.abs(rows - place).max(), np.abs(columns - place).max())
+    assert 0 < distance <= reach_px
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("height", "width"), [(200, 331), (64, 300), (129, 17)])
+def test_tiles_show_no_seam(
+    name: str, height: int, width: int, make_network: Network, disturb: Callable[[keras.Model], keras.Model]
+) -> None:
+    model = disturb(make_network(name))
+    step_px, reach_px = find_reach(model)
+    noisy = np.random.default_rng(1).random((2, height, width), dtype=np.float32)
+
+    def predict(images: FloatImage) -> FloatImage:
+        assert images.shape[1] % step_px == images.shape[2] % step_px == 0
+        return np.asarray(model(images[..., None]))[..., 0]
+
+    options = {"step_px": step_px, "reach_px": reach_px}
+    at_once = predict_in_tiles(predict, noisy, tile_size_px=512, **options)
+    tiled = predict_in_tiles(predict, noisy, tile_size_px=2 * reach_px + 4 * step_px, **options)
+    assert at_once.shape == tiled.shape == noisy.shape
+    assert tiled == pytest.approx(at_once, abs=1e-5 * float(np.abs(at_once).max()))
+
+
+def test_tiles_that_are_smaller_than_the_reach_are_refused(noisy: FloatImage) -> None:
+    with pytest.raises(ValueError, match="tiles are 64 px; expected a multiple of 8 above 112"):
+        predict_in_tiles(lambda images: images, noisy, step_px=8, reach_px=56, tile_size_px=64)
+
+
+def test_an_image_whose_sides_do_not_fit_the_network_is_predicted_whole(make_network: Network) -> None:
+    noisy = np.random.default_rng(2).random((1, 37, 41), dtype=np.float32)
+    assert make_denoiser(make_network("unet"))(noisy).shape == noisy.shape
+    assert make_segmenter(make_network("unet", output_channels=3))(noisy).shape == noisy.shape

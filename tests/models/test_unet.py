@@ -10,7 +10,6 @@ import pytest
 from emdenoise.arrays import FloatImage
 from emdenoise.config.architectures import UNetSettings
 from emdenoise.models import count_parameters
-from emdenoise.models.prediction import make_denoiser
 from emdenoise.models.unet import build_unet
 
 Network = Callable[..., keras.Model]
@@ -127,10 +126,10 @@ def test_an_image_shifted_by_whole_pooling_cells_gives_a_shifted_result(
 
 
 @pytest.mark.parametrize("size", [18, 20, 23])
-def test_an_image_that_the_pooling_does_not_divide_is_refused(size: int) -> None:
-    denoise = make_denoiser(build_unet(UNetSettings(filters=(2, 2, 2), bottom_filters=2), output_channels=1))
+def test_the_network_alone_refuses_an_image_that_the_pooling_does_not_divide(size: int) -> None:
+    model = build_unet(UNetSettings(filters=(2, 2, 2), bottom_filters=2), output_channels=1)
     with pytest.raises(ValueError, match="must be equal"):
-        denoise(np.zeros((1, size, size), np.float32))
+        model.predict_on_batch(np.zeros((1, size, size, 1), np.float32))
 
 
 def test_dropout_acts_in_training_alone(make_network: Network, noisy: FloatImage) -> None:
