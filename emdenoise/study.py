@@ -10,7 +10,7 @@ import yaml
 
 from emdenoise.config.loading import hash_settings, load_settings
 from emdenoise.config.schema import RunConfig
-from emdenoise.config.study import StudyConfig, list_runs
+from emdenoise.config.study import RunKey, StudyConfig, list_runs
 from emdenoise.progress import Progress, SilentProgress
 from emdenoise.tasks import Outcome, download, preprocess, test, train
 
@@ -21,19 +21,21 @@ def run_study(*, study_file: Path, study_dir: Path, progress: Progress) -> Outco
 
     study = load_settings(study_file, StudyConfig)
     configs = list_runs(study)
-    _prepare_data(next(iter(configs.values())), study_dir, progress)
+    for condition in study.conditions:
+        key = next(key for key in configs if key.condition == condition)
+        _prepare_data(configs[key], study_dir / "images" / condition, progress)
     runs = []
-    for number, ((variant, num_images, seed), config) in enumerate(configs.items()):
-        name = f"{variant}-{num_images or 'all'}-{seed}"
-        progress.step("study", number, len(configs), name)
-        folder = study_dir / "runs" / name
-        if not _is_done(config, folder):
-            _execute(config, folder, study_dir)
-        runs.append(Run(variant, num_images, seed, folder / "output"))
-        comparison = compare_runs(runs, metric=study.metric, reference=next(iter(study.variants)))
+    for number, key in enumerate(configs):
+        progress.step("study", number, len(configs), key.name)
+        _train(configs[key], key, study_dir)
+        for condition in study.conditions:
+            output_dir = _test(configs[key._replace(condition=condition)], key, condition, study_dir)
+            runs.append(Run(key, condition, output_dir))
+        metrics, reference = (study.metric, *study.other_metrics), next(iter(study.variants))
+        comparison = compare_runs(runs, metrics=metrics, reference=reference)
         write_comparison(comparison, study_dir)
     progress.step("study", len(configs), len(configs))
-    return Outcome(f"{len(runs)} runs are compared in {study_dir / 'study.md'}", comparison.make_table())
+    return Outcome(f"{len(configs)} runs are compared in {study_dir / 'study.md'}", comparison.make_table())
 
 
 def _write_parameters(config: RunConfig, folder: Path) -> Path:
@@ -43,36 +45,51 @@ def _write_parameters(config: RunConfig, folder: Path) -> Path:
     return path
 
 
-def _prepare_data(config: RunConfig, study_dir: Path, progress: Progress) -> None:
-    """Download and preprocess once for all runs, which share the data."""
-    raw_data_dir, data_dir = study_dir / "raw_data", study_dir / "data"
-    parameters_file = _write_parameters(config, study_dir)
+def _prepare_data(config: RunConfig, folder: Path, progress: Progress) -> None:
+    """Download and preprocess once for all runs that learn from these images or are tested on them."""
+    raw_data_dir, data_dir = folder / "raw_data", folder / "data"
+    parameters_file = _write_parameters(config, folder)
     download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
     if not (data_dir / "records" / "preprocess.json").exists():
         preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
 
 
-def _is_done(config: RunConfig, folder: Path) -> bool:
-    from emdenoise.results.manifest import read_record
-
-    is_there = (folder / "output" / "scores.json").exists() and (folder / "output" / "records" / "test.json").exists()
-    return is_there and read_record(folder / "output", "test").settings_sha256 == hash_settings(config)
-
-
-def _execute(config: RunConfig, folder: Path, study_dir: Path) -> None:
-    """Train and test one run; weights pretrained for one run serve all that would pretrain the same."""
+def _train(config: RunConfig, key: RunKey, study_dir: Path) -> None:
+    """Train one run, unless that is done; weights pretrained for one run serve all that would pretrain the same."""
     from emdenoise.training.pretraining import PRETRAINED_FOLDER, hash_pretraining
 
+    folder = study_dir / "runs" / key.name
+    if _is_done(config, folder / "model", "train"):
+        return
     parameters_file = _write_parameters(config, folder)
     pretrained = folder / "model" / PRETRAINED_FOLDER
-    shared = study_dir / PRETRAINED_FOLDER / hash_pretraining(config, {})[:16]
+    shared = study_dir / PRETRAINED_FOLDER / hash_pretraining(config, {"condition": key.condition})[:16]
     if shared.exists() and not pretrained.exists():
         shutil.copytree(shared, pretrained)
-    folders = {"data_dir": study_dir / "data", "model_dir": folder / "model", "output_dir": folder / "output"}
+    data_dir = study_dir / "images" / key.condition / "data"
+    folders = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": folder / "output"}
     train(parameters_file=parameters_file, **folders, progress=SilentProgress())
     if pretrained.exists() and not shared.exists():
         partial = shared.with_name(f".partial-{shared.name}")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(pretrained, partial)
         partial.rename(shared)
-    test(parameters_file=parameters_file, **folders, progress=SilentProgress())
+
+
+def _test(config: RunConfig, key: RunKey, condition: str, study_dir: Path) -> Path:
+    """Test one run on the images of a condition, unless that is done; returns the folder of the results."""
+    folder = study_dir / "runs" / key.name
+    place = folder if condition == key.condition else folder / f"tested_on_{condition}"
+    output_dir = place / "output"
+    if not _is_done(config, output_dir, "test"):
+        data_dir = study_dir / "images" / condition / "data"
+        folders = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": output_dir}
+        test(parameters_file=_write_parameters(config, place), **folders, progress=SilentProgress())
+    return output_dir
+
+
+def _is_done(config: RunConfig, folder: Path, task: str) -> bool:
+    from emdenoise.results.manifest import read_record
+
+    is_there = (folder / "records" / f"{task}.json").exists()
+    return is_there and read_record(folder, task).settings_sha256 == hash_settings(config)

@@ -1,6 +1,7 @@
 """A study of tiny runs: what is done is not done again, and the comparison follows from the scores."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,18 +32,26 @@ def make_study(tiny_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..., dict[str, Any]]) -> Path:
-    """Run the study once."""
+def no_pool() -> Iterator[None]:
+    """Simulate in this process."""
 
     @contextmanager
     def open_no_pool(num_workers: int | None = None) -> Iterator[None]:
         yield None
 
-    path = tmp_path_factory.mktemp("study")
-    (path / "labels.study.yaml").write_text(yaml.safe_dump(make_study(tiny_settings), sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulate, "open_pool", open_no_pool)
-        run_study(study_file=path / "labels.study.yaml", study_dir=path / "study", progress=SilentProgress())
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..., dict[str, Any]], no_pool: None
+) -> Path:
+    """Run the study once."""
+    path = tmp_path_factory.mktemp("study")
+    (path / "labels.study.yaml").write_text(yaml.safe_dump(make_study(tiny_settings), sort_keys=False))
+    run_study(study_file=path / "labels.study.yaml", study_dir=path / "study", progress=SilentProgress())
     return path
 
 
@@ -85,15 +94,52 @@ def test_pretrained_weights_are_shared_and_the_record_says_layer_by_layer_what_w
 
 def test_what_is_done_is_not_done_again_and_what_is_missing_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_scores(folder)
-    (folder / "study" / "runs" / "frozen-2-0" / "output" / "scores.json").unlink()
-    trained: list[str] = []
-    train = study.train
+    shutil.rmtree(folder / "study" / "runs" / "frozen-2-0" / "model")
+    (folder / "study" / "runs" / "denoise-2-0" / "output" / "records" / "test.json").unlink()
+    done: list[tuple[str, str]] = []
 
-    def watch(**arguments: Any) -> Any:
-        trained.append(arguments["model_dir"].parent.name)
-        return train(**arguments)
+    def watch(name: str) -> None:
+        task = getattr(study, name)
 
-    monkeypatch.setattr(study, "train", watch)
+        def run(**arguments: Any) -> Any:
+            done.append((name, arguments["model_dir"].parent.name))
+            return task(**arguments)
+
+        monkeypatch.setattr(study, name, run)
+
+    watch("train")
+    watch("test")
     run_study(study_file=folder / "labels.study.yaml", study_dir=folder / "study", progress=SilentProgress())
-    assert trained == ["frozen-2-0"]
+    assert done == [("test", "denoise-2-0"), ("train", "frozen-2-0")]
     assert read_scores(folder) == before
+
+
+def test_a_network_of_one_magnification_is_tested_on_all(
+    tmp_path: Path, tiny_settings: Callable[..., dict[str, Any]], no_pool: None
+) -> None:
+    settings = make_study(tiny_settings)
+    settings["variants"] = {"scratch": {}, "denoise": settings["variants"]["denoise"]}
+    settings["conditions"] = {
+        name: {"simulation": {"pixel_size_angstrom": [size, size]}} for name, size in (("fine", 0.12), ("coarse", 0.2))
+    }
+    (tmp_path / "sizes.study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    run_study(study_file=tmp_path / "sizes.study.yaml", study_dir=tmp_path / "study", progress=SilentProgress())
+    rows = json.loads((tmp_path / "study" / "study.json").read_text())["rows"]
+    found = {(row["variant"], row["trained_on"], row["tested_on"]): row for row in rows}
+    assert len(found) == len(rows) == 2 * 2 * 2
+    runs = tmp_path / "study" / "runs"
+    for (variant, trained_on, tested_on), row in found.items():
+        folder = runs / f"{variant}-{trained_on}-2-0"
+        record = json.loads((folder / "model" / "records" / "preprocess.json").read_text())
+        if tested_on != trained_on:
+            folder = folder / f"tested_on_{tested_on}"
+        scores = json.loads((folder / "output" / "scores.json").read_text())
+        assert row["score"]["mean"] == pytest.approx(scores["methods"]["network"]["dice"]["mean"])
+        test = json.loads((folder / "output" / "records" / "test.json").read_text())
+        size = {"fine": 0.12, "coarse": 0.2}
+        assert test["settings"]["simulation"]["pixel_size_angstrom"] == 2 * [size[tested_on]]
+        assert record["settings"]["simulation"]["pixel_size_angstrom"] == 2 * [size[trained_on]]
+    assert found["denoise", "fine", "coarse"]["difference"] is not None
+    weights = {path.read_text() for path in (tmp_path / "study" / "pretrained").glob("*/model.json")}
+    assert len(weights) == 2
+    assert (tmp_path / "study" / "study.md").read_text().startswith("| variant | trained on | tested on | images |")

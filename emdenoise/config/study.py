@@ -1,6 +1,7 @@
 """Settings of a study: many runs that differ in a few settings, compared with each other."""
 
-from typing import Any, Self
+from itertools import product
+from typing import Any, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -9,33 +10,54 @@ from emdenoise.config.loading import check_settings
 from emdenoise.config.schema import RunConfig
 
 
+class RunKey(NamedTuple):
+    """Which run of a study."""
+
+    variant: str
+    condition: str
+    """Which images it learns from; empty where a study names no conditions."""
+    num_images: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of the run."""
+        parts = [self.variant, self.condition, str(self.num_images or "all"), str(self.seed)]
+        return "-".join(part for part in parts if part)
+
+
 class StudyConfig(Settings):
-    """All settings of one study: every variant with every number of images and every seed."""
+    """All settings of one study: every variant in every condition with every number of images and every seed."""
 
     base: dict[str, Any]
     """Settings of every run, as in a parameters file."""
     variants: dict[str, dict[str, Any]] = Field(min_length=1)
     """What each variant changes of `base`, by name; the first one is what the others are compared with."""
+    conditions: dict[str, dict[str, Any]] = Field({"": {}}, min_length=1)
+    """What each set of images changes of `base`, by name: a network learns from one and is tested on all."""
     num_images: tuple[int | None, ...] = Field((None,), min_length=1)
     """Numbers of training images; null for all."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Seeds of the runs."""
     metric: str = "dice"
     """What is compared, a metric of `scores.json`; larger is better."""
+    other_metrics: tuple[str, ...] = ()
+    """Metrics that the table shows beside it."""
 
     @model_validator(mode="after")
     def check_names(self) -> Self:
         """Check that names can be folders and that nothing stands twice."""
-        for name in self.variants:
-            if not name.replace("_", "").isalnum():
-                raise ValueError(f"variants.{name} must be made of letters, digits and _")
+        for section, names in (("variants", self.variants), ("conditions", self.conditions)):
+            for name in names:
+                if name and not name.replace("_", "").isalnum():
+                    raise ValueError(f"{section}.{name} must be made of letters, digits and _")
         for field, values in (("seeds", self.seeds), ("num_images", self.num_images)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{field} names a value twice")
         return self
 
 
-def list_runs(study: StudyConfig) -> dict[tuple[str, int | None, int], RunConfig]:
+def list_runs(study: StudyConfig) -> dict[RunKey, RunConfig]:
     """List the settings of every run.
 
     Parameters
@@ -44,8 +66,8 @@ def list_runs(study: StudyConfig) -> dict[tuple[str, int | None, int], RunConfig
 
     Returns
     -------
-    dict of (variant, number of images, seed) to RunConfig
-        Smallest number of images first, then seeds, then variants: what is compared runs next to each other.
+    dict of RunKey to RunConfig
+        Smallest number of images first, then seeds, conditions, variants: what is compared runs next to each other.
 
     Raises
     ------
@@ -55,9 +77,13 @@ def list_runs(study: StudyConfig) -> dict[tuple[str, int | None, int], RunConfig
     runs = {}
     for num_images in sorted(study.num_images, key=lambda number: float("inf") if number is None else number):
         for seed in study.seeds:
-            for variant, changes in study.variants.items():
-                values = _merge(_merge(study.base, changes), {"seed": seed, "training": {"num_images": num_images}})
-                runs[variant, num_images, seed] = check_settings(values, RunConfig, f"variant {variant}")
+            own = {"seed": seed, "training": {"num_images": num_images}}
+            for condition, variant in product(study.conditions, study.variants):
+                values = study.base
+                for changes in (study.conditions[condition], study.variants[variant], own):
+                    values = _merge(values, changes)
+                key = RunKey(variant, condition, num_images, seed)
+                runs[key] = check_settings(values, RunConfig, f"variant {variant}")
     return runs
 
 

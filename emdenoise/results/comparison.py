@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from emdenoise.config.study import RunKey
 from emdenoise.data.storage import write_atomically, write_json
 from emdenoise.errors import SettingsError
 from emdenoise.evaluation.statistics import Interval, bootstrap_mean
-from emdenoise.results.figures import draw_comparison
+from emdenoise.results.figures import draw_comparison, draw_matrices
 from emdenoise.results.manifest import read_record
 from emdenoise.seeding import make_generator
 
@@ -21,20 +23,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Run:
-    """Where one run of a study is.
+    """Where the results of one run of a study are.
 
     Attributes
     ----------
-    variant : str
-    num_images : int or None
-        Training images; None for all.
-    seed : int
+    key : RunKey
+    tested_on : str
+        Condition of the test images; that of the training images is in `key`.
     output_dir : Path
     """
 
-    variant: str
-    num_images: int | None
-    seed: int
+    key: RunKey
+    tested_on: str
     output_dir: Path
 
 
@@ -45,10 +45,14 @@ class Row:
     Attributes
     ----------
     variant : str
+    trained_on, tested_on : str
+        Conditions of the images; empty in a study that names none.
     num_images : int or None
     num_seeds : int
     score : Interval
         Mean of the metric on the test images; the interval resamples seeds.
+    other_scores : dict of str to Interval
+        The same of other metrics.
     difference : Interval or None
         To the first variant with as many images, seed by seed; None for the first variant itself.
     epochs_to_reference, seconds_to_reference : float or None
@@ -61,9 +65,12 @@ class Row:
     """
 
     variant: str
+    trained_on: str
+    tested_on: str
     num_images: int | None
     num_seeds: int
     score: Interval
+    other_scores: dict[str, Interval]
     difference: Interval | None
     epochs_to_reference: float | None
     seconds_to_reference: float | None
@@ -89,15 +96,19 @@ class Comparison:
 
     def make_table(self) -> list[list[str]]:
         """Make the table: a heading, then one row each."""
-        heading = ["variant", "images", "seeds", self.metric, f"over {self.reference}", "epochs", "s", "pretraining s"]
+        conditions = ["trained on", "tested on"] if any(row.trained_on for row in self.rows) else []
+        others = list(self.rows[0].other_scores)
+        figures = ["seeds", self.metric, *others, f"over {self.reference}", "epochs", "s", "pretraining s"]
         return [
-            heading,
+            ["variant", *conditions, "images", *figures],
             *(
                 [
                     row.variant,
+                    *([row.trained_on, row.tested_on] if conditions else []),
                     str(row.num_images or "all"),
                     str(row.num_seeds),
                     _show(row.score),
+                    *(_show(row.other_scores[name]) for name in others),
                     "–" if row.difference is None else _show(row.difference, sign="+"),
                     _show_reached(row.epochs_to_reference, row),
                     _show_reached(row.seconds_to_reference, row),
@@ -108,15 +119,15 @@ class Comparison:
         ]
 
 
-def compare_runs(runs: Sequence[Run], *, metric: str, reference: str) -> Comparison:
+def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str) -> Comparison:
     """Compare the variants of a study.
 
     Parameters
     ----------
     runs : sequence of Run
         Complete ones; variants with fewer seeds than others are compared over the seeds that both have.
-    metric : str
-        Name in ``scores.json``.
+    metrics : sequence of str
+        Names in ``scores.json``; variants are compared by the first.
     reference : str
         Variant that the others are compared with.
 
@@ -124,35 +135,41 @@ def compare_runs(runs: Sequence[Run], *, metric: str, reference: str) -> Compari
     -------
     Comparison
     """
-    results = {(run.variant, run.num_images, run.seed): _read_run(run, metric) for run in runs}
+    groups: dict[tuple[str, str, str, int | None], dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        group = (run.key.variant, run.key.condition, run.tested_on, run.key.num_images)
+        groups.setdefault(group, {})[run.key.seed] = _read_run(run, metrics)
     rows = []
-    for variant, num_images in dict.fromkeys((run.variant, run.num_images) for run in runs):
-        seeds = [seed for name, number, seed in results if (name, number) == (variant, num_images)]
-        own = {seed: results[variant, num_images, seed] for seed in seeds}
-        known_seeds = [seed for seed in seeds if (reference, num_images, seed) in results]
-        base = {seed: results[reference, num_images, seed] for seed in known_seeds}
+    for (variant, trained_on, tested_on, num_images), own in groups.items():
+        known_base = groups.get((reference, trained_on, tested_on, num_images), {})
+        base = {seed: known_base[seed] for seed in own if seed in known_base}
         reached = [_find_epoch(own[seed], base[seed]) for seed in base]
         known = [figures for figures in reached if figures is not None]
         rows.append(
             Row(
                 variant=variant,
+                trained_on=trained_on,
+                tested_on=tested_on,
                 num_images=num_images,
-                num_seeds=len(seeds),
-                score=_average([own[seed]["score"] for seed in seeds]),
+                num_seeds=len(own),
+                score=_average([figures["score"] for figures in own.values()]),
+                other_scores={
+                    name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics[1:]
+                },
                 difference=None
                 if variant == reference or not base
                 else _average([own[seed]["score"] - base[seed]["score"] for seed in base]),
                 epochs_to_reference=float(np.mean([epochs for epochs, _ in known])) if known else None,
                 seconds_to_reference=float(np.mean([seconds for _, seconds in known])) if known else None,
                 num_reached=len(known),
-                pretraining_s=float(np.mean([own[seed]["pretraining_s"] for seed in seeds])),
+                pretraining_s=float(np.mean([figures["pretraining_s"] for figures in own.values()])),
             )
         )
-    return Comparison(metric, reference, rows)
+    return Comparison(metrics[0], reference, rows)
 
 
 def write_comparison(comparison: Comparison, study_dir: Path) -> None:
-    """Write ``study.json``, ``study.md`` and ``study.png``.
+    """Write ``study.json``, ``study.md`` and ``study.png``: curves over the images, or conditions against each other.
 
     Raises
     ------
@@ -164,23 +181,39 @@ def write_comparison(comparison: Comparison, study_dir: Path) -> None:
     lines = [heading, ["---"] * len(heading), *rows]
     with write_atomically(study_dir / "study.md") as partial:
         partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+    with write_atomically(study_dir / "study.png") as partial:
+        partial.write_bytes(_draw(comparison))
+
+
+def _draw(comparison: Comparison) -> bytes:
+    conditions = list(dict.fromkeys(row.tested_on for row in comparison.rows))
+    if len(conditions) > 1:
+        matrices: dict[str, npt.NDArray[np.float64]] = {}
+        for row in comparison.rows:
+            name = f"{row.variant}, {row.num_images or 'all'} images"
+            matrix = matrices.setdefault(name, np.full((len(conditions), len(conditions)), np.nan))
+            matrix[conditions.index(row.trained_on), conditions.index(row.tested_on)] = row.score.mean
+        return draw_matrices(matrices, conditions, comparison.metric)
     curves: dict[str, list[tuple[int | None, float, float, float]]] = {}
     for row in comparison.rows:
         point = (row.num_images, row.score.mean, row.score.low, row.score.high)
         curves.setdefault(row.variant, []).append(point)
-    with write_atomically(study_dir / "study.png") as partial:
-        partial.write_bytes(draw_comparison(curves, comparison.metric))
+    return draw_comparison(curves, comparison.metric)
 
 
-def _read_run(run: Run, metric: str) -> dict[str, Any]:
+def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
     scores = json.loads((run.output_dir / "scores.json").read_text(encoding="utf-8"))
     network = scores["methods"]["network"]
-    if metric not in network or metric == "images_per_second":
-        known = ", ".join(name for name in network if name != "images_per_second")
-        raise SettingsError(f"metric is {metric}; the runs of this study have {known}; correct the study file.")
+    known = [name for name in network if name != "images_per_second"]
+    for name in metrics:
+        if name not in known:
+            raise SettingsError(
+                f"metric is {name}; the runs of this study have {', '.join(known)}; correct the study file."
+            )
     results = read_record(run.output_dir, "train").results
     return {
-        "score": float(network[metric]["mean"]),
+        "score": float(network[metrics[0]]["mean"]),
+        "scores": {name: float(network[name]["mean"]) for name in metrics},
         "history": results["history"],
         "pretraining_s": results.get("pretraining", {}).get("duration_s", 0.0),
     }

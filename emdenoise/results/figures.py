@@ -124,6 +124,38 @@ def draw_comparison(curves: Mapping[str, Sequence[tuple[int | None, float, float
         return _to_png(figure)
 
 
+def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: Sequence[str], metric: str) -> bytes:
+    """Draw a score by the images that were learned from (rows) and tested on (columns), one matrix a variant.
+
+    Parameters
+    ----------
+    matrices : mapping of str to ndarray of float64, shape (num_conditions, num_conditions)
+        By variant; NaN is left white.
+    conditions : sequence of str
+    metric : str
+        What the score is.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    low, high = (function([function(matrix) for matrix in matrices.values()]) for function in (np.nanmin, np.nanmax))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.2 + 2.9 * len(matrices), 3.2), layout="constrained")
+        for axis, (name, matrix) in zip(
+            figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True
+        ):
+            axis.imshow(matrix, cmap="viridis", vmin=low, vmax=high)
+            axis.set(title=f"{name}: {metric}", xlabel="tested on", ylabel="trained on")
+            axis.set_xticks(range(len(conditions)), conditions)
+            axis.set_yticks(range(len(conditions)), conditions)
+            for (row, column), value in np.ndenumerate(matrix):
+                is_dark = value < (low + high) / 2
+                axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if is_dark else "black")
+        return _to_png(figure)
+
+
 def _to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emdenoise.config.loading import load_settings
-from emdenoise.config.study import StudyConfig, list_runs
+from emdenoise.config.study import RunKey, StudyConfig, list_runs
 from emdenoise.errors import SettingsError
 
 FOLDER = Path(__file__).parents[2] / "workspace" / "parameters"
@@ -34,12 +34,28 @@ def test_a_study_file_of_the_project_loads_and_says_its_command(path: Path) -> N
 def test_every_variant_runs_with_every_number_of_images_and_every_seed(tmp_path: Path) -> None:
     runs = list_runs(load(tmp_path, STUDY))
     assert len(runs) == 2 * 2 * 2
-    assert list(runs)[:2] == [("scratch", 4, 0), ("denoise", 4, 0)]
-    for (variant, num_images, seed), config in runs.items():
-        assert config.seed == seed
-        assert config.training.num_images == num_images
+    assert list(runs)[:2] == [("scratch", "", 4, 0), ("denoise", "", 4, 0)]
+    for key, config in runs.items():
+        assert config.seed == key.seed
+        assert config.training.num_images == key.num_images
         assert config.training.epochs == 3
-        assert config.pretraining.method == ("none" if variant == "scratch" else "denoise")
+        assert config.pretraining.method == ("none" if key.variant == "scratch" else "denoise")
+    assert {key.name for key in runs} >= {"scratch-4-0", "denoise-all-1"}
+
+
+def test_conditions_change_the_images_and_nothing_else(tmp_path: Path) -> None:
+    conditions = """conditions:
+  fine: {simulation: {pixel_size_angstrom: [0.1, 0.1]}}
+  coarse: {simulation: {pixel_size_angstrom: [0.2, 0.2]}}
+"""
+    runs = list_runs(load(tmp_path, STUDY + conditions))
+    assert len(runs) == 2 * 2 * 2 * 2
+    assert RunKey("denoise", "fine", 4, 0).name == "denoise-fine-4-0"
+    for key, config in runs.items():
+        size = 0.1 if key.condition == "fine" else 0.2
+        assert config.simulation.pixel_size_angstrom == (size, size)
+        other = runs[key._replace(condition="coarse" if key.condition == "fine" else "fine")]
+        assert config.model_copy(update={"simulation": other.simulation}) == other
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from emdenoise.config.study import RunKey
 from emdenoise.errors import SettingsError
 from emdenoise.results.comparison import Run, compare_runs
 
@@ -14,4 +15,4 @@ def test_an_unknown_metric_lists_the_known_ones(metric: str, tmp_path: Path) -> 
     network = {"images_per_second": 3.0, "dice": {"mean": 0.5, "low": 0.4, "high": 0.6}}
     (tmp_path / "scores.json").write_text(json.dumps({"methods": {"network": network}}))
     with pytest.raises(SettingsError, match=f"metric is {metric}; the runs of this study have dice; correct"):
-        compare_runs([Run("scratch", 4, 0, tmp_path)], metric=metric, reference="scratch")
+        compare_runs([Run(RunKey("scratch", "", 4, 0), "", tmp_path)], metrics=["dice", metric], reference="scratch")
