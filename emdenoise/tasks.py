@@ -119,6 +119,7 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     from emdenoise.results.report import write_report
     from emdenoise.results.scores import make_table, summarise_scores
     from emdenoise.results.sequence import check_data, check_model
+    from emdenoise.training.pretraining import show_pretrained
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
 
@@ -143,7 +144,8 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     write_json(output_dir / "scores.json", scores)
     inputs |= {"weights": trained.weights_sha256}
     recorder.finish(output_dir, inputs, {}, evaluation.describe(), list_accelerators())
-    write_report(output_dir, workload.description, workload.main_metric, scores, evaluation.pictures)
+    pictures = show_pretrained(config, model_dir, evaluation.pictures["noisy"]) | evaluation.pictures
+    write_report(output_dir, workload.description, workload.main_metric, scores, pictures)
     return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))
 
 

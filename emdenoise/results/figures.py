@@ -19,6 +19,14 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#555555",
 }
 TRAINING_COLOUR, VALIDATION_COLOUR = "#9aa5b1", "#0b6e99"
+LINES = {"training": ("loss", TRAINING_COLOUR), "validation": ("validation_loss", VALIDATION_COLOUR)}
+ADVERSARIAL_LINES = {
+    "training, absolute error": ("l1_loss", TRAINING_COLOUR),
+    "validation, absolute error": ("validation_loss", VALIDATION_COLOUR),
+    "generator, adversarial": ("adversarial_loss", "#c2703d"),
+    "discriminator": ("discriminator_loss", "#6b4c9a"),
+}
+"""Labels, losses and colours of a learning curve."""
 
 
 def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
@@ -27,7 +35,8 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     Parameters
     ----------
     history : sequence of dict
-        ``epoch``, ``loss``, ``validation_loss``, ``learning_rate`` of each epoch.
+        ``epoch``, ``loss``, ``validation_loss``, ``learning_rate`` of each epoch; of Pix2Pix also ``l1_loss``,
+        ``adversarial_loss`` and ``discriminator_loss``, which are drawn instead of their sum.
 
     Returns
     -------
@@ -38,17 +47,9 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 2.8), layout="constrained")
         losses, rates = figure.subplots(1, 2, width_ratios=(2, 1))
-        losses.semilogy(
-            epochs, [figures["loss"] for figures in history], "o-", color=TRAINING_COLOUR, label="training", ms=3
-        )
-        losses.semilogy(
-            epochs,
-            [figures["validation_loss"] for figures in history],
-            "o-",
-            color=VALIDATION_COLOUR,
-            label="validation",
-            ms=3,
-        )
+        lines = ADVERSARIAL_LINES if "discriminator_loss" in history[0] else LINES
+        for label, (name, colour) in lines.items():
+            losses.semilogy(epochs, [figures[name] for figures in history], "o-", color=colour, label=label, ms=3)
         losses.set(xlabel="epoch", ylabel="loss")
         losses.legend(frameon=False)
         rates.plot(epochs, [figures["learning_rate"] for figures in history], "o-", color=TRAINING_COLOUR, ms=3)

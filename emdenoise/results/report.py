@@ -53,9 +53,8 @@ def write_report(
         if task == "test" or (output_dir / RECORDS_FOLDER / f"{task}.json").exists()
     ]
     test = records[-1]
-    history: list[dict[str, float]] = next(
-        (record.results["history"] for record in records if record.task == "train"), []
-    )
+    trained: dict[str, Any] = next((record.results for record in records if record.task == "train"), {})
+    history, pretraining = trained.get("history", []), trained.get("pretraining", {})
     best = find_best_classical(scores, main_metric)
     classical = [name for name in scores["methods"] if name not in ("noisy", "network", best)]
     picture = draw_pictures(
@@ -77,6 +76,8 @@ def write_report(
         pictures=_encode(picture),
         learning_curve=_encode(draw_learning_curve(history)) if history else "",
         training_note=_describe_training(records),
+        pretraining_curve=_encode(draw_learning_curve(pretraining["history"])) if pretraining else "",
+        pretraining_note=_describe_pretraining(pretraining) if pretraining else "",
         records=records,
         weights=test.inputs["weights"],
     )
@@ -123,6 +124,18 @@ def _describe_training(records: Sequence[TaskRecord]) -> str:
         f"Batches of {settings['batch_size']}, {results['num_parameters']:,} parameters, "
         f"{results['images_per_second']:.1f} images/s; the first step took {results['first_step_s']:.1f} s. "
         f"The weights are those of epoch {results['best_epoch']}."
+    )
+
+
+def _describe_pretraining(pretraining: Mapping[str, Any]) -> str:
+    layers = pretraining["transfer"]
+    anew = ", ".join(layer["layer"] for layer in layers if not layer["is_taken"])
+    return (
+        f"Method {pretraining['method']}, {len(pretraining['history'])} epochs, {pretraining['duration_s']:.0f} s"
+        f"{', done by an earlier run' if pretraining['is_reused'] else ''}; "
+        f"weights {pretraining['weights_sha256'][:16]}. "
+        f"{sum(layer['is_taken'] for layer in layers)} of {len(layers)} layers were taken over"
+        f"{f'; {anew} began anew' if anew else ''}."
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
-import numpy as np
 import numpy.typing as npt
 
 from emdenoise.config.schema import TrainingSettings
@@ -23,6 +22,8 @@ from emdenoise.training.schedules import make_optimizer
 from emdenoise.training.transfer import Freeze
 
 NOTHING_FROZEN = Freeze()
+SHOWN_LOSSES = ("loss", "discriminator_loss")
+"""What the progress shows, where there is such a loss."""
 
 
 class Batches(Protocol):
@@ -131,12 +132,16 @@ def train_model(
     num_continued, first_step_s = len(history), 0.0
     if num_continued:
         progress.say(f"An interrupted training of these settings is continued after epoch {num_continued}.")
+
+    def learn(inputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> dict[str, float]:
+        return {"loss": take_step(model, inputs, targets)["loss"]}
+
     for epoch in range(num_continued, settings.epochs):
         if _is_stalled(history, settings):
             break
         if freeze.apply(model, epoch):
             model.make_train_function(force=True)
-        figures = _train_epoch(model, batches, epoch, settings.epochs, progress)
+        figures = train_epoch(learn, batches, epoch, settings.epochs, progress)
         first_step_s = first_step_s or figures["first_step_s"]
         figures |= validate(model, validation)
         figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
@@ -151,22 +156,40 @@ def train_model(
     return TrainingResult(history, num_continued, first_step_s, best_epoch=best + 1)
 
 
-def _train_epoch(
-    model: keras.Model, batches: Batches, epoch: int, num_epochs: int, progress: Progress
+def train_epoch(
+    take_step: Callable[..., Mapping[str, float]], batches: Batches, epoch: int, num_epochs: int, progress: Progress
 ) -> dict[str, float]:
-    started, num_images, sum_of_losses, first_step_s = time.perf_counter(), 0, 0.0, 0.0
+    """Take all steps of one epoch.
+
+    Parameters
+    ----------
+    take_step : callable
+        Inputs, targets → ``loss`` and other losses, means over the batch.
+    batches : Batches
+    epoch, num_epochs : int
+        From 0; how many there are.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        Losses as means over the images, and what else `TrainingResult` says of an epoch of training.
+    """
+    started, num_images, first_step_s = time.perf_counter(), 0, 0.0
+    sums: dict[str, float] = {}
     for step in range(len(batches)):
         inputs, targets = batches.read(epoch, step)
-        sum_of_losses += len(inputs) * _take_step(model, model.train_on_batch, inputs, targets)
+        for name, loss in take_step(inputs, targets).items():
+            sums[name] = sums.get(name, 0.0) + len(inputs) * loss
         num_images += len(inputs)
         if step == 0:
             first_step_s = time.perf_counter() - started
-        note = f"epoch {epoch + 1}/{num_epochs}, loss {sum_of_losses / num_images:.3g}"
+        shown = [f"{name.replace('_', ' ')} {sums[name] / num_images:.3g}" for name in SHOWN_LOSSES if name in sums]
+        note = ", ".join([f"epoch {epoch + 1}/{num_epochs}", *shown])
         progress.step("train", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
     train_s = time.perf_counter() - started
-    return {
+    return {name: total / num_images for name, total in sums.items()} | {
         "epoch": epoch + 1,
-        "loss": sum_of_losses / num_images,
         "num_images": num_images,
         "train_s": train_s,
         "first_step_s": first_step_s,
@@ -188,10 +211,10 @@ def validate(model: keras.Model, validation: Batches) -> dict[str, float]:
     return means | {"validation_s": time.perf_counter() - started}
 
 
-def _take_step(model: keras.Model, take: Callable[..., Mapping[str, float]], *batch: npt.NDArray[np.generic]) -> float:
-    """Train or test on one batch and give its loss alone; whether Keras adds up the batches before does not matter."""
+def take_step(model: keras.Model, inputs: Any, targets: Any) -> dict[str, float]:
+    """Train on one batch and give its losses alone; whether Keras adds up the batches before does not matter."""
     model.reset_metrics()
-    return float(take(*batch, return_dict=True)["loss"])
+    return {name: float(value) for name, value in model.train_on_batch(inputs, targets, return_dict=True).items()}
 
 
 def _find_best(history: History) -> int:

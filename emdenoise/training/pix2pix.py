@@ -4,7 +4,6 @@ Two graphs share both networks; in each one network learns and the other keeps i
 batch in either graph, as in the original, so the running means of a network are updated while the other learns, too.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from emdenoise.config.schema import PretrainingSettings
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import Progress
-from emdenoise.training.fit import Batches, TrainingResult, validate
+from emdenoise.training.fit import Batches, TrainingResult, take_step, train_epoch, validate
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.schedules import make_optimizer
 
@@ -59,9 +58,9 @@ class Adversaries:
         """
         is_clean, is_generated = (np.full((len(noisy), 1, 1, 1), label, np.float32) for label in (1, 0))
         with _hold(self.generator):
-            judged = _learn(self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated})
+            judged = take_step(self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated})
         with _hold(self.discriminator):
-            generated = _learn(self.generator_step, noisy, {"image": clean, "logits": is_clean})
+            generated = take_step(self.generator_step, noisy, {"image": clean, "logits": is_clean})
         return {
             "loss": generated["loss"],
             "adversarial_loss": generated["logits_loss"],
@@ -193,40 +192,13 @@ def train_pix2pix(
     if num_continued:
         progress.say(f"An interrupted training of these settings is continued after epoch {num_continued}.")
     for epoch in range(num_continued, settings.epochs):
-        figures = _train_epoch(pair, batches, epoch, settings.epochs, progress)
+        figures = train_epoch(pair.take_step, batches, epoch, settings.epochs, progress)
         first_step_s = first_step_s or figures["first_step_s"]
         figures |= validate(generator, validation)
         figures["learning_rate"] = float(keras.ops.convert_to_numpy(generator.optimizer.learning_rate))
         history.append(figures)
         checkpoint.save(generator, history, discriminator)
     return TrainingResult(history, num_continued, first_step_s, best_epoch=len(history))
-
-
-def _train_epoch(
-    pair: Adversaries, batches: Batches, epoch: int, num_epochs: int, progress: Progress
-) -> dict[str, float]:
-    started, num_images, first_step_s = time.perf_counter(), 0, 0.0
-    sums: dict[str, float] = {}
-    for step in range(len(batches)):
-        noisy, clean = batches.read(epoch, step)
-        losses = pair.take_step(noisy, clean)
-        sums = {name: sums.get(name, 0.0) + len(noisy) * loss for name, loss in losses.items()}
-        num_images += len(noisy)
-        if step == 0:
-            first_step_s = time.perf_counter() - started
-        note = (
-            f"epoch {epoch + 1}/{num_epochs}, loss {sums['loss'] / num_images:.3g}, "
-            f"discriminator {sums['discriminator_loss'] / num_images:.3g}"
-        )
-        progress.step("pretrain", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
-    train_s = time.perf_counter() - started
-    return {name: total / num_images for name, total in sums.items()} | {
-        "epoch": epoch + 1,
-        "num_images": num_images,
-        "train_s": train_s,
-        "first_step_s": first_step_s,
-        "images_per_second": num_images / train_s,
-    }
 
 
 @contextmanager
@@ -243,10 +215,3 @@ def _hold(network: keras.Model) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.trainable = True
-
-
-def _learn(model: keras.Model, inputs: Images | list[Images], truth: dict[str, Images]) -> dict[str, float]:
-    """Train on one batch and give its losses alone; whether Keras adds up the batches before does not matter."""
-    model.reset_metrics()
-    losses = model.train_on_batch(inputs, truth, return_dict=True)
-    return {name: float(loss) for name, loss in losses.items()}

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.pipeline import NoisedBatches, TrainingBatches, WholeImages
 from emdenoise.data.storage import RecordFile
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import DESCRIPTION_FILE, load_model, save_model
+from emdenoise.models.prediction import make_denoiser
 from emdenoise.progress import Progress, RenamedProgress
 from emdenoise.training.fit import TrainingResult, train_model
 from emdenoise.training.interruption import CheckpointFolder
@@ -125,6 +128,27 @@ def pretrain_network(
 def _describe(config: RunConfig, result: TrainingResult, model: keras.Model) -> dict[str, Any]:
     seconds = sum(epoch["train_s"] + epoch["validation_s"] for epoch in result.history)
     return result.describe(model) | {"method": config.pretraining.method, "duration_s": seconds}
+
+
+def show_pretrained(config: RunConfig, model_dir: Path, noisy: Sequence[FloatImage]) -> dict[str, list[FloatImage]]:
+    """Restore images by the pretrained network, to be looked at.
+
+    Parameters
+    ----------
+    config : RunConfig
+    model_dir : Path
+        With the folder ``pretrained``, where the run pretrains.
+    noisy : sequence of ndarray of float32, shape (height, width)
+
+    Returns
+    -------
+    dict
+        The noisy images as ``noisy`` and the restored ones as ``pretrained``; empty without pretraining.
+    """
+    if config.pretraining.method == "none":
+        return {}
+    restore = make_denoiser(load_model(model_dir / PRETRAINED_FOLDER).model)
+    return {"noisy": list(noisy), "pretrained": [restore(image[None])[0] for image in noisy]}
 
 
 def take_over(pretrained: Pretrained | None, model: keras.Model, progress: Progress) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from emdenoise.models.checkpoints import hash_weights
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import SilentProgress
 from emdenoise.training import pix2pix
-from emdenoise.training.fit import TrainingResult
+from emdenoise.training.fit import TrainingResult, take_step
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.pix2pix import Adversaries, compute_cross_entropy, join_adversaries, train_pix2pix
 
@@ -124,7 +124,7 @@ def test_in_one_step_each_network_learns_in_its_turn_alone(
     pair: Adversaries, draw_batches: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed: list[tuple[str, bool, bool]] = []
-    learn = pix2pix._learn
+    learn = pix2pix.take_step
 
     def watch(model: keras.Model, *batch: Any) -> dict[str, float]:
         before = [copy_weights_of(pair.generator), copy_weights_of(pair.discriminator)]
@@ -139,7 +139,7 @@ def test_in_one_step_each_network_learns_in_its_turn_alone(
     def copy_weights_of(network: keras.Model) -> list[Any]:
         return [np.array(keras.ops.convert_to_numpy(weight)) for weight in learned[id(network)]]
 
-    monkeypatch.setattr(pix2pix, "_learn", watch)
+    monkeypatch.setattr(pix2pix, "take_step", watch)
     pair.take_step(*draw_batches(sizes=(4,)).read(0, 0))
     assert changed == [("discriminator_step", False, True), ("generator_step", True, False)]
     for network in (pair.generator, pair.discriminator):
@@ -153,7 +153,7 @@ def test_a_network_is_free_again_after_a_step_that_failed(
         assert not pair.generator.trainable_variables
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pix2pix, "_learn", fail)
+    monkeypatch.setattr(pix2pix, "take_step", fail)
     with pytest.raises(KeyboardInterrupt):
         pair.take_step(*draw_batches().read(0, 0))
     assert len(pair.generator.trainable_variables) == 6
@@ -164,11 +164,9 @@ def test_each_network_gets_better_while_the_other_waits(pair: Adversaries, draw_
     yes, no = np.ones((4, 1, 1, 1), np.float32), np.zeros((4, 1, 1, 1), np.float32)
     truth = {"clean": yes, "generated": no}
     with pix2pix._hold(pair.generator):
-        judged = [pix2pix._learn(pair.discriminator_step, [noisy, clean], truth)["loss"] for _ in range(60)]
+        judged = [take_step(pair.discriminator_step, [noisy, clean], truth)["loss"] for _ in range(60)]
     with pix2pix._hold(pair.discriminator):
-        fooled = [
-            pix2pix._learn(pair.generator_step, noisy, {"image": clean, "logits": yes})["loss"] for _ in range(60)
-        ]
+        fooled = [take_step(pair.generator_step, noisy, {"image": clean, "logits": yes})["loss"] for _ in range(60)]
     assert judged[-1] < 0.5 * np.log(2) < judged[0]
     assert fooled[-1] < 0.5 * fooled[0]
 
@@ -223,7 +221,7 @@ def test_a_continued_training_ends_with_the_bits_of_an_undisturbed_one(
         assert hash_weights(found) == hash_weights(expected)
         for one, other in zip(found.optimizer.variables, expected.optimizer.variables, strict=True):
             assert np.array_equal(one, other), one.path
-    assert [step[:3] for step in progress.steps] == [("pretrain", number, 6) for number in range(3, 7)]
+    assert [step[:3] for step in progress.steps] == [("train", number, 6) for number in range(3, 7)]
     assert re.fullmatch(r"epoch 3/3, loss \S+, discriminator \S+", progress.steps[-1][3])
 
 

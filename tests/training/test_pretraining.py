@@ -84,6 +84,9 @@ def test_images_without_truth_pretrain_with_added_noise_and_are_refused_without(
         def __len__(self) -> int:
             return len(self.file)
 
+        def list_whole_images(self) -> Any:
+            return self.file.list_whole_images()
+
         def read(self, field: str, indices: Any) -> Any:
             if field == "clean":
                 raise DataError("train.h5: has no clean images")
