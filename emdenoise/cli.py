@@ -1,4 +1,4 @@
-"""The command line: one command per entry of `TASKS`, and `study`; exit codes, and everything that is printed.
+"""The command line: one command per entry of `TASKS` and `TOOLS`; exit codes, and everything that is printed.
 
 What libraries print goes to the log of the task; a person sees our lines, a progress bar and, after an error, one
 line that says what to do.
@@ -20,6 +20,7 @@ from emdenoise import __version__
 from emdenoise.errors import EMDenoiseError, StorageError
 from emdenoise.study import run_study
 from emdenoise.tasks import TASKS, Outcome
+from emdenoise.verification import rescore, verify
 
 WORKSPACE = Path("workspace")
 DEFAULTS = {
@@ -31,6 +32,8 @@ DEFAULTS = {
     "log_dir": WORKSPACE / "logs",
     "study_file": WORKSPACE / "parameters" / "labels.study.yaml",
     "study_dir": WORKSPACE / "study",
+    "result_dir": WORKSPACE / "output",
+    "work_dir": WORKSPACE / "verify",
 }
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
@@ -41,7 +44,11 @@ MEANINGS = {
     "log_dir": "Logs of the tasks.",
     "study_file": "Settings of the runs to compare (YAML).",
     "study_dir": "Data, runs and comparison of the study.",
+    "result_dir": "Output folder of the run that is doubted.",
+    "work_dir": "Where the run is done again.",
 }
+TOOLS: dict[str, Callable[..., Outcome]] = {"study": run_study, "verify": verify, "rescore": rescore}
+"""Commands that run the tasks."""
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0
 MAX_TABLE_WIDTH = 200
@@ -125,7 +132,7 @@ class ConsoleProgress:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="emdenoise")
 def main() -> None:
-    """Denoise and segment electron micrographs, as a benchmark: download, preprocess, train, test; and study."""
+    """Denoise and segment electron micrographs, as a benchmark: download, preprocess, train, test; and more."""
 
 
 def _add_command(name: str, task: Callable[..., Outcome]) -> None:
@@ -163,7 +170,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
     Returns
     -------
     int
-        0, the `exit_code` of the error, or 130 after an interruption.
+        That of the outcome or of the error, or 130 after an interruption.
     """
     log_path = log_dir / f"{name}.log"
     log = logging.getLogger("emdenoise")
@@ -175,6 +182,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
             progress.say(outcome.message)
             if outcome.table:
                 progress.show_table(outcome.table)
+            return outcome.exit_code
     except EMDenoiseError as error:
         log.exception("%s failed", name)
         click.echo(f"emdenoise {name}: {error}", err=True)
@@ -191,7 +199,6 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
         log.exception("%s failed", name)
         click.echo(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.", err=True)
         raise
-    return 0
 
 
 @contextmanager
@@ -231,5 +238,5 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
         stream.close()
 
 
-for _name, _task in [*TASKS.items(), ("study", run_study)]:
+for _name, _task in [*TASKS.items(), *TOOLS.items()]:
     _add_command(_name, _task)

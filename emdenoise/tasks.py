@@ -22,10 +22,13 @@ class Outcome:
         One line.
     table : list of list of str
         Heading and rows; empty for none.
+    exit_code : int
+        Of the command; not 0 where what was asked is answered with no.
     """
 
     message: str
     table: list[list[str]] = field(default_factory=list)
+    exit_code: int = 0
 
 
 def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -> Outcome:

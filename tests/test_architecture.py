@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"study"},
+    {"study", "verification"},
     {"tasks"},
     {"workloads", "results"},
     {"training", "evaluation"},
@@ -42,6 +42,7 @@ FORBIDDEN_NAMES = {"gt", "img", "target", "arr", "lr"}
 FORBIDDEN_MODULES = {"utils", "helpers", "common", "misc"}
 TABLES = {
     "TASKS": "tasks.py",
+    "TOOLS": "cli.py",
     "WORKLOADS": "workloads/__init__.py",
     "SOURCES": "data/catalog.py",
     "MODELS": "models/__init__.py",

@@ -16,7 +16,6 @@ import emdenoise
 from emdenoise import cli, errors
 from emdenoise.cli import ConsoleProgress, list_paths, main, run_task
 from emdenoise.errors import EMDenoiseError
-from emdenoise.study import run_study
 from emdenoise.tasks import TASKS, Outcome
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +69,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Path]]]:
     calls: list[tuple[str, dict[str, Path]]] = []
 
     def hear(name: str, task: Task, log_dir: Path, paths: dict[str, Path]) -> int:
-        assert task is {**TASKS, "study": run_study}[name]
+        assert task is {**TASKS, **cli.TOOLS}[name]
         calls.append((name, {**paths, "log_dir": log_dir}))
         return 0
 
@@ -82,17 +81,18 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-def test_every_task_is_a_command_and_nothing_else_is() -> None:
-    assert list(main.commands) == [*TASKS, "study"]
+def test_every_task_and_tool_is_a_command_and_nothing_else_is() -> None:
+    assert list(main.commands) == [*TASKS, *cli.TOOLS]
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_the_help_of_a_task_tells_each_option_with_its_default(name: str) -> None:
+@pytest.mark.parametrize("name", {**TASKS, **cli.TOOLS})
+def test_the_help_of_a_command_tells_each_option_with_its_default(name: str) -> None:
+    task = {**TASKS, **cli.TOOLS}[name]
     result = call(name, "--help")
     assert result.exit_code == 0
     words = " ".join(result.output.split())
-    assert (TASKS[name].__doc__ or "missing").split("\n")[0] in words
-    for option in [*list_paths(TASKS[name]), "log_dir"]:
+    assert (task.__doc__ or "missing").split("\n")[0] in words
+    for option in [*list_paths(task), "log_dir"]:
         assert f"--{option}" in words
         assert f"--{option.replace('_', '-')}" in words
         assert cli.MEANINGS[option] in words

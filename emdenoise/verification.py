@@ -1,0 +1,65 @@
+"""Doing a result again: `verify` repeats the run, `rescore` tests its weights again; both say where it differs."""
+
+from pathlib import Path
+
+import yaml
+
+from emdenoise.progress import Progress
+from emdenoise.tasks import Outcome, download, preprocess, test, train
+
+DIFFERENT_EXIT_CODE = 10
+
+
+def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
+    """Repeat the run of a result from its records alone, and say whether it comes out equal.
+
+    Images that are not simulated are looked for in ``raw_data`` of the work folder.
+    """
+    parameters_file = _write_settings(result_dir, work_dir)
+    raw_data_dir, data_dir, model_dir, output_dir = (
+        work_dir / name for name in ("raw_data", "data", "model", "output")
+    )
+    download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
+    preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
+    folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
+    train(parameters_file=parameters_file, **folders, progress=progress)
+    test(parameters_file=parameters_file, **folders, progress=progress)
+    return _judge(result_dir, output_dir, is_trained_again=True)
+
+
+def rescore(*, result_dir: Path, data_dir: Path, model_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
+    """Test the weights of a result again, and say whether the scores come out equal."""
+    parameters_file, output_dir = _write_settings(result_dir, work_dir), work_dir / "output"
+    folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
+    test(parameters_file=parameters_file, **folders, progress=progress)
+    return _judge(result_dir, output_dir, is_trained_again=False)
+
+
+def _write_settings(result_dir: Path, work_dir: Path) -> Path:
+    """Write the settings that a result was made with as a parameters file."""
+    from emdenoise.results.manifest import read_record
+
+    settings = read_record(result_dir, "test").settings
+    mirror = settings.get("data", {}).get("mirror")
+    if mirror is not None and "(path " in mirror:
+        settings["data"]["mirror"] = None
+    path = work_dir / "verify.parameters.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _judge(result_dir: Path, output_dir: Path, *, is_trained_again: bool) -> Outcome:
+    from emdenoise.results.verification import compare_results, find_worst, make_verdict_table
+
+    findings = compare_results(result_dir, output_dir, is_trained_again=is_trained_again)
+    worst = find_worst(findings)
+    counts = ", ".join(
+        f"{sum(finding.verdict == verdict for finding in findings)} {verdict}"
+        for verdict in ("equal", "within tolerance", "different")
+    )
+    return Outcome(
+        f"The result is {worst}: {counts} of {len(findings)} parts.",
+        make_verdict_table([finding for finding in findings if finding.verdict != "equal"]) if worst != "equal" else [],
+        exit_code=DIFFERENT_EXIT_CODE if worst == "different" else 0,
+    )
