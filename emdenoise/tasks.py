@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emdenoise.config.loading import hash_settings, load_config
+from emdenoise.data.locking import hold_folders
 from emdenoise.progress import Progress
 
 
@@ -31,6 +32,7 @@ class Outcome:
     exit_code: int = 0
 
 
+@hold_folders(writes=("raw_data_dir",))
 def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -> Outcome:
     """Fetch or simulate the images of the source that the parameters file names."""
     from emdenoise.data.catalog import SOURCES
@@ -44,6 +46,7 @@ def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -
     return Outcome(f"Source {config.data.source} is complete and verified: {len(files)} files.")
 
 
+@hold_folders(reads=("raw_data_dir",), writes=("data_dir",))
 def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
     """Bring the images of the source into the one form that training and test read."""
     from emdenoise.data.preprocess import preprocess_source
@@ -62,6 +65,7 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
     return Outcome(f"Wrote {', '.join(hashes)} and croissant.json.")
 
 
+@hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"))
 def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
     """Train the network of the parameters file; validation images are only looked at."""
     from emdenoise.data.pipeline import TrainingBatches, WholeImages
@@ -69,7 +73,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     from emdenoise.models import build_model
     from emdenoise.models.backend import list_accelerators, prepare_backend
     from emdenoise.models.checkpoints import save_model, set_aside
-    from emdenoise.results.manifest import TaskRecorder, copy_records
+    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record
     from emdenoise.results.sequence import check_data
     from emdenoise.training.fit import train_model
     from emdenoise.training.interruption import CheckpointFolder
@@ -103,6 +107,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
                 model, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
     set_aside(model_dir, progress)
+    forget_record(model_dir, "train")
     facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
     weights = save_model(model, model_dir, config.model, output_channels=num_outputs, facts=facts)
     copy_records(data_dir, model_dir)
@@ -112,13 +117,14 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     return Outcome(f"{result.summarise()}; weights {weights[:12]}.")
 
 
+@hold_folders(reads=("data_dir", "model_dir"), writes=("output_dir",))
 def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
     """Score the trained network and the classical methods on the test images, and write the report."""
     from emdenoise.data.storage import RecordFile, write_json
     from emdenoise.models.backend import list_accelerators, prepare_backend
     from emdenoise.models.checkpoints import load_model
     from emdenoise.models.prediction import make_method
-    from emdenoise.results.manifest import TaskRecorder, copy_records
+    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record
     from emdenoise.results.report import write_report
     from emdenoise.results.scores import make_table, summarise_scores
     from emdenoise.results.sequence import check_data, check_model
@@ -133,7 +139,7 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     recorder = TaskRecorder("test", config)
     prepare_backend(config.training, config.seed)
     trained = load_model(model_dir)
-    check_model(config, trained.description)
+    check_model(config, trained.description, read_record(model_dir, "train"))
     with RecordFile(data_dir / "validation.h5") as validation, RecordFile(data_dir / "test.h5") as images:
         specimens = images.read_text("specimen")
         image_specimens = [specimens[tiles[0]] for tiles in images.list_whole_images()]
@@ -143,6 +149,7 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
                 config, make_method(trained.model, workload.target_field), validation, images, progress
             )
         scores = summarise_scores(config, evaluation.methods, image_specimens)
+    forget_record(output_dir, "test")
     copy_records(model_dir, output_dir)
     write_json(output_dir / "scores.json", scores)
     inputs |= {"weights": trained.weights_sha256}

@@ -4,7 +4,6 @@ A file appears whole and verified or not at all. What arrived of a broken downlo
 continued. SHA-256 are recorded at first use and compared ever after. What the files hold is no concern of this module.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from urllib.request import url2pathname
 
 from pydantic import TypeAdapter
 
+from emdenoise.data.locking import lock_folder
 from emdenoise.data.storage import hash_file, write_json
 from emdenoise.errors import DataError, DownloadError, SettingsError, StorageError
 from emdenoise.progress import Progress
@@ -132,10 +132,10 @@ def fetch_files(
     DataError
         If a file is not what was published or recorded, or does not pass `check`.
     StorageError
-        If the folder cannot be written, is full, or is in use by another download.
+        If the folder cannot be written, is full, or is in use by another task.
     """
     again = "delete the file and run the download task again"
-    with _lock(folder):
+    with lock_folder(folder, is_written=True):
         recorded = _read_checksums(folder)
         for name, published in files.items():
             partial, expected = _Partial(folder, name), published or recorded.get(name)
@@ -381,20 +381,3 @@ def _storage_errors(path: Path) -> Iterator[None]:
             f"{path.parent.name}/{path.name} cannot be written: {error.strerror or error}; "
             "free space or give a folder that you may write, and run the task again."
         ) from error
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keep two downloads from writing into the same folder; on file systems without locks, do nothing."""
-    with _storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if isinstance(error, BlockingIOError):
-                raise StorageError(f"{folder.name} is in use by another download; wait until it ends.") from error
-        yield
-    finally:
-        os.close(descriptor)

@@ -61,18 +61,38 @@ def check_data(config: RunConfig, data_dir: Path, *names: str) -> dict[str, str]
     return {name: record.outputs[name] for name in names}
 
 
-def check_model(config: RunConfig, description: dict[str, Any]) -> None:
-    """Check that a trained network belongs to this run.
+def check_model(config: RunConfig, description: dict[str, Any], trained: TaskRecord) -> None:
+    """Check that a trained network belongs to this run; the images that it is tested on may be others.
+
+    Parameters
+    ----------
+    config : RunConfig
+    description : dict
+        Content of ``model.json``.
+    trained : TaskRecord
+        Of the training.
 
     Raises
     ------
     ModelError
-        If it was trained for another workload or has another architecture.
+        If it has another architecture, is not the one of the record, or was trained with other settings.
     """
-    expected = {"workload": config.workload, "architecture": config.model.model_dump(mode="json")}
-    for name, value in expected.items():
-        if description.get(name) != value:
+    given, used = describe_settings(config), trained.settings
+    checks = [
+        ("workload", description.get("workload"), config.workload),
+        ("architecture", description.get("architecture"), given["model"]),
+        ("seed", used.get("seed"), config.seed),
+        *(
+            (f"{section}.{name}", used.get(section, {}).get(name), value)
+            for section in ("training", "pretraining")
+            for name, value in given[section].items()
+        ),
+    ]
+    for name, found, expected in checks:
+        if found != expected:
             raise ModelError(
-                f"model.json: {name} is {description.get(name)}, the parameters file has {value}; "
+                f"model.json: {name} is {found}, the parameters file has {expected}; "
                 "run the train task with this parameters file first."
             )
+    if trained.outputs.get("weights") != description.get("weights_sha256"):
+        raise ModelError("model.json: its weights are not those of records/train.json; run the train task again.")

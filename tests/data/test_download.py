@@ -531,7 +531,7 @@ def test_two_downloads_into_one_folder_exclude_each_other(stored, tmp_path):
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(StorageError, match="is in use by another download; wait"):
+        with pytest.raises(StorageError, match="is in use by another task; wait"):
             fetch(tmp_path, s3(stored))
     finally:
         os.close(descriptor)

@@ -8,7 +8,7 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import MissingInputError, ModelError
-from emdenoise.results.manifest import read_record
+from emdenoise.results.manifest import TaskRecord, read_record
 from emdenoise.results.sequence import check_data, check_model, check_source
 
 HASH = "0123456789abcdef" * 4
@@ -123,12 +123,25 @@ def test_a_missing_file_names_the_task(config: RunConfig, write_data: Callable[[
         check_data(config, folder, "train.h5", "test.h5")
 
 
-def describe_model(config: RunConfig) -> dict[str, Any]:
-    return {"workload": config.workload, "architecture": config.model.model_dump(mode="json")}
+def describe_model(config: RunConfig, weights: str = HASH) -> dict[str, Any]:
+    return {
+        "workload": config.workload,
+        "architecture": config.model.model_dump(mode="json"),
+        "weights_sha256": weights,
+    }
 
 
-def test_a_network_of_the_run_is_accepted_whatever_the_training(tiny_config: Configure) -> None:
-    check_model(tiny_config(training={"epochs": 9}), describe_model(tiny_config()))
+@pytest.fixture
+def read_trained(write_run: Callable[..., Path]) -> Callable[[RunConfig], TaskRecord]:
+    """Give a function that makes the record of a training."""
+    return lambda run: read_record(write_run("train", run=run), "train")
+
+
+def test_a_network_of_the_run_is_accepted_whatever_the_test(
+    tiny_config: Configure, read_trained: Callable[[RunConfig], TaskRecord]
+) -> None:
+    run = tiny_config(evaluation={"num_pictures": 1}, simulation={"pixel_size_angstrom": [0.2, 0.2]})
+    check_model(run, describe_model(run), read_trained(tiny_config()))
 
 
 @pytest.mark.parametrize(
@@ -139,15 +152,42 @@ def test_a_network_of_the_run_is_accepted_whatever_the_training(tiny_config: Con
         ({"architecture": {"name": "dncnn"}}, "architecture is {'name': 'dncnn'}, the parameters file has {"),
     ],
 )
-def test_a_network_of_another_run_is_refused(changes: dict[str, Any], found: str, config: RunConfig) -> None:
+def test_a_network_of_another_run_is_refused(
+    changes: dict[str, Any], found: str, config: RunConfig, read_trained: Callable[[RunConfig], TaskRecord]
+) -> None:
     with pytest.raises(ModelError) as caught:
-        check_model(config, describe_model(config) | changes)
+        check_model(config, describe_model(config) | changes, read_trained(config))
     message = str(caught.value)
     assert message.startswith(f"model.json: {found}")
     assert message.endswith("; run the train task with this parameters file first.")
     assert "\n" not in message
 
 
-def test_a_network_of_another_size_is_refused(tiny_config: Configure) -> None:
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"seed": 7}, "seed is 7, the parameters file has 0"),
+        ({"training": {"learning_rate": 0.5}}, r"training\.learning_rate is 0\.5, the parameters file has 0\.01"),
+        ({"pretraining": {"method": "denoise"}}, r"pretraining\.method is denoise, the parameters file has none"),
+    ],
+)
+def test_a_network_that_learned_otherwise_is_refused(
+    changes: dict[str, Any], found: str, tiny_config: Configure, read_trained: Callable[[RunConfig], TaskRecord]
+) -> None:
+    with pytest.raises(ModelError, match=f"model.json: {found}; run the train task"):
+        check_model(tiny_config(), describe_model(tiny_config()), read_trained(tiny_config(**changes)))
+
+
+def test_a_network_that_is_not_the_one_of_the_record_is_refused(
+    config: RunConfig, read_trained: Callable[[RunConfig], TaskRecord]
+) -> None:
+    with pytest.raises(ModelError, match=r"its weights are not those of records/train\.json; run the train task again"):
+        check_model(config, describe_model(config, "f" * 64), read_trained(config))
+
+
+def test_a_network_of_another_size_is_refused(
+    tiny_config: Configure, read_trained: Callable[[RunConfig], TaskRecord]
+) -> None:
+    other = tiny_config(model={"filters": [8]})
     with pytest.raises(ModelError, match=r"architecture is .*'filters': \[8\].*, the parameters file has .*\[4\]"):
-        check_model(tiny_config(), describe_model(tiny_config(model={"filters": [8]})))
+        check_model(tiny_config(), describe_model(other), read_trained(tiny_config()))

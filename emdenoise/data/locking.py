@@ -1,0 +1,88 @@
+"""Keeping two tasks out of each other's folders: one may write, or several may read.
+
+Locks are those of the system (`flock`): they end with the process, however it ends, and leave no file behind.
+"""
+
+import fcntl
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from emdenoise.errors import StorageError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
+    """Hold a folder; on file systems without locks, do nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        One that is to be read may be absent.
+    is_written : bool
+        Whether nobody else may read or write it meanwhile; else others may read it.
+
+    Raises
+    ------
+    StorageError
+        If another task uses the folder, or it cannot be made.
+    """
+    try:
+        if is_written:
+            folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if not is_written:
+            yield  # the task says what is missing
+            return
+        raise StorageError(
+            f"{folder.parent.name}/{folder.name} cannot be written: {error.strerror}; "
+            "free space or give a folder that you may write, and run the task again."
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"{folder.name} is in use by another task; wait until it ends, or give another folder."
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def hold_folders(
+    *, reads: tuple[str, ...] = (), writes: tuple[str, ...]
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Make a task hold the folders that it reads and writes, given as names of its parameters.
+
+    Parameters
+    ----------
+    reads, writes : tuple of str
+
+    Returns
+    -------
+    callable
+        Decorator.
+    """
+
+    def decorate(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @functools.wraps(task)
+        def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+            folders: dict[str, Any] = dict(options)
+            with ExitStack() as stack:
+                for name in (*writes, *reads):
+                    stack.enter_context(lock_folder(folders[name], is_written=name in writes))
+                return task(*arguments, **options)
+
+        return run
+
+    return decorate
