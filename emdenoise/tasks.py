@@ -50,6 +50,7 @@ def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -
 def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
     """Bring the images of the source into the one form that training and test read."""
     from emdenoise.data.preprocess import preprocess_source
+    from emdenoise.data.storage import hash_file
     from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record
     from emdenoise.results.sequence import check_source
 
@@ -61,7 +62,8 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
     with recorder.phase("preprocess"):
         hashes = preprocess_source(config, raw_data_dir, data_dir, progress)
     copy_records(raw_data_dir, data_dir)
-    recorder.finish(data_dir, downloaded.outputs, hashes)
+    files = {name: hash_file(data_dir / name) for name in hashes}
+    recorder.finish(data_dir, downloaded.outputs, hashes, {"file_sha256": files})
     return Outcome(f"Wrote {', '.join(hashes)} and croissant.json.")
 
 

@@ -122,7 +122,7 @@ def drawn_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     for number, (split, num_images) in enumerate({"train": 10, "validation": 4, "test": 6}.items()):
         path = folder / f"{split}.h5"
         records = make_records(num_images, seed=number, specimen=split)
-        write_records(path, records, attributes={"mask_labels": "0 dark, 1 bright"})
+        write_records(path, records, attributes={"mask_labels": '["dark", "bright"]'})
         files[split] = RecordFile(path)
     yield files
     for file in files.values():

@@ -19,8 +19,18 @@ AnySettings = TypeVar("AnySettings", bound=BaseModel)
 ARCHITECTURES: dict[str, type[BaseModel]] = {"unet": UNetSettings, "dncnn": DnCNNSettings}
 
 
+MAX_FILE_BYTES = 1_000_000
+
+
 class _ParametersLoader(yaml.SafeLoader):
-    """YAML 1.2 as people write it: ``1e-7`` is a number, ``no`` and dates are text, a key stands once."""
+    """YAML 1.2 as people write it: ``1e-7`` is a number, ``no`` and dates are text, a key stands once, no aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            problem = f"{event.anchor} is an alias; write its values out"  # a few lines of them can fill the memory
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -33,6 +43,11 @@ class _ParametersLoader(yaml.SafeLoader):
 
 
 _ParametersLoader.yaml_implicit_resolvers = {}
+_ParametersLoader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+}
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|false)$", "tf"),
     ("null", r"^(?:~|null|)$", ["~", "n", ""]),
@@ -71,10 +86,14 @@ def load_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
     """
     if not path.is_file():
         raise MissingInputError(f"{path.name}: no such parameters file; give one of workspace/parameters/*.yaml.")
+    if (num_bytes := path.stat().st_size) > MAX_FILE_BYTES:
+        raise SettingsError(
+            f"{path.name}: is {num_bytes:,} bytes; a parameters file has at most {MAX_FILE_BYTES:,}; give another file."
+        )
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.load(text, _ParametersLoader)  # noqa: S506, it is a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name}: not a YAML file: {_shorten(error)}; correct the file.") from error
     except OSError as error:
         raise SettingsError(f"{path.name}: cannot be read: {error.strerror}; check its permissions.") from error

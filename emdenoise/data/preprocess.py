@@ -1,5 +1,6 @@
 """From any source to the canonical files: one per split, plus the Croissant description."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress
     attributes: dict[str, str | float] = {
         "source": config.data.source,
         "licence": source.licence,
-        "mask_labels": ", ".join(f"{value} {name}" for value, name in enumerate(label_names)),
+        "mask_labels": json.dumps(label_names),
     }
     split_of_specimen: dict[str, Split] = {}
     records_of_split = source.read(config, raw_dir)

@@ -349,8 +349,8 @@ class RecordFile:
     @property
     def label_names(self) -> list[str]:
         """Names of the labels 0, 1, … of the masks; empty where the source has none."""
-        labels = str(self._file.attrs.get("mask_labels", ""))
-        return [label.split(" ", 1)[1] for label in labels.split(", ") if label]
+        names: list[str] = json.loads(str(self._file.attrs.get("mask_labels", "[]")))
+        return names
 
     def read_text(self, field: str) -> list[str]:
         """Read ``specimen`` or ``name`` of all images."""

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from emdenoise.config.architectures import ModelSettings
-from emdenoise.data.storage import explain_os_errors, write_atomically, write_json
+from emdenoise.data.storage import explain_os_errors, hash_file, write_atomically, write_json
 from emdenoise.errors import MissingInputError, ModelError
 from emdenoise.models import build_model
 from emdenoise.progress import Progress
@@ -114,6 +114,7 @@ def save_model(
         "architecture": settings.model_dump(mode="json"),
         "output_channels": output_channels,
         "weights_sha256": weights_sha256,
+        "file_sha256": hash_file(model_dir / WEIGHTS_FILE),
         **facts,
     }
     write_json(model_dir / DESCRIPTION_FILE, description)
@@ -154,10 +155,12 @@ def load_model(model_dir: Path) -> TrainedModel:
     try:
         description = json.loads(description_path.read_text(encoding="utf-8"))
         settings = TypeAdapter(ModelSettings).validate_json(json.dumps(description["architecture"]))
-        expected = str(description["weights_sha256"])
+        expected, file_sha256 = str(description["weights_sha256"]), str(description["file_sha256"])
         model = build_model(settings, output_channels=int(description["output_channels"]))
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
         raise ModelError(f"{DESCRIPTION_FILE}: damaged, or of another version; run the train task again.") from error
+    if hash_file(weights_path) != file_sha256:  # before HDF5 sees it, which a damaged file can bring down
+        raise ModelError(f"{WEIGHTS_FILE}: damaged, or not the file of {DESCRIPTION_FILE}; run the train task again.")
     load_weights(model, weights_path)
     found = hash_weights(model)
     if found != expected:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.errors import MissingInputError, ModelError
+from emdenoise.data.storage import hash_file
+from emdenoise.errors import DataError, MissingInputError, ModelError
 from emdenoise.results.manifest import TaskRecord, describe_settings, read_record
 
 
@@ -43,6 +44,8 @@ def check_data(config: RunConfig, data_dir: Path, *names: str) -> dict[str, str]
     ------
     MissingInputError
         If a file is missing or was made with other settings.
+    DataError
+        If a file is not as it was written.
     """
     record = read_record(data_dir, "preprocess")
     sections = ("data", "simulation") if config.data.source == "graphene" else ("data",)
@@ -56,8 +59,14 @@ def check_data(config: RunConfig, data_dir: Path, *names: str) -> dict[str, str]
                 "run download and preprocess with this parameters file first."
             )
     for name in names:
-        if not (data_dir / name).is_file():
+        path = data_dir / name
+        if not path.is_file():
             raise MissingInputError(f"{name} is not in the data folder; run the preprocess task first.")
+        # Before HDF5 sees it, which a damaged file can bring down.
+        if (found := hash_file(path)) != (written := record.results.get("file_sha256", {}).get(name)):
+            raise DataError(
+                f"{name}: SHA-256 is {found[:12]}…, expected {str(written)[:12]}…; run the preprocess task again."
+            )
     return {name: record.outputs[name] for name in names}
 
 

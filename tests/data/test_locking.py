@@ -55,5 +55,7 @@ def test_a_task_makes_what_it_writes_and_misses_nothing_that_it_reads(tmp_path: 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="file/model cannot be written: Not a directory; free space or give a folder"):
+    with pytest.raises(
+        StorageError, match="file/model cannot be written: Not a directory; free space or give a folder"
+    ):
         lock_folder(tmp_path / "file" / "model", is_written=True).__enter__()

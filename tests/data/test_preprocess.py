@@ -55,7 +55,7 @@ def test_each_split_has_its_records_and_nothing_else_appears(data_dir: Path, dra
             expected = next(draw_records(1, seed=seed, specimen=split))
             assert np.array_equal(records.read("noisy", [0])[0], expected.noisy)
             assert records.attributes["source"] == "graphene"
-            assert records.attributes["mask_labels"] == "0 vacuum, 1 lattice, 2 defect"
+            assert records.attributes["mask_labels"] == '["vacuum", "lattice", "defect"]'
             assert str(records.attributes["licence"]).startswith("https://")
 
 

@@ -1,5 +1,6 @@
 """A trained network on disk: what is damaged is named, and no model is ever lost."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -89,6 +90,13 @@ def test_the_files_hold_neither_the_optimizer_nor_anything_half_written(
     assert num_numbers == model.count_params()
 
 
+def accept(folder: Path) -> None:
+    """Write the hash of the weights' file into the description, as somebody would who wants it to be read."""
+    path = folder / "model.json"
+    digest = hashlib.sha256((folder / "model.weights.h5").read_bytes()).hexdigest()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"file_sha256": digest}))
+
+
 @pytest.mark.parametrize("missing", ["model.weights.h5", "model.json"])
 def test_a_missing_file_says_that_the_train_task_comes_first(missing: str, save: Save, tmp_path: Path) -> None:
     save(tmp_path)
@@ -108,6 +116,9 @@ def test_weights_that_end_early_are_refused(share: float, save: Save, tmp_path: 
     path = tmp_path / "model.weights.h5"
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ModelError, match=r"^model.weights.h5: damaged, or not the file of model.json; run the train"):
+        load_model(tmp_path)
+    accept(tmp_path)
     with pytest.raises(
         ModelError, match=r"^model.weights.h5: damaged, or not weights of this unet; run the train task"
     ):
@@ -117,10 +128,12 @@ def test_weights_that_end_early_are_refused(share: float, save: Save, tmp_path: 
 def test_weights_that_are_something_else_are_refused(save: Save, tmp_path: Path) -> None:
     save(tmp_path)
     (tmp_path / "model.weights.h5").write_bytes(b"<html>404 not found</html>" * 100)
+    accept(tmp_path)
     with pytest.raises(ModelError, match=r"^model.weights.h5: damaged, or not weights of this unet"):
         load_model(tmp_path)
     with h5py.File(tmp_path / "model.weights.h5", "w") as file:
         file["images"] = np.zeros(3)
+    accept(tmp_path)
     with pytest.raises(ModelError, match=r"^model.weights.h5: damaged, or not weights of this unet"):
         load_model(tmp_path)
 
@@ -135,6 +148,7 @@ def test_weights_of_another_architecture_are_refused(
     save(tmp_path / "one")
     save(tmp_path / "other", name, **changes)
     shutil.copy(tmp_path / "other" / "model.weights.h5", tmp_path / "one")
+    accept(tmp_path / "one")
     with pytest.raises(
         ModelError, match=r"^model.weights.h5: damaged, or not weights of this unet; run the train task"
     ):
@@ -144,6 +158,7 @@ def test_weights_of_another_architecture_are_refused(
 def test_weights_of_another_training_are_refused(save: Save, tmp_path: Path) -> None:
     expected, found = save(tmp_path / "one"), save(tmp_path / "other", seed=1)
     shutil.copy(tmp_path / "other" / "model.weights.h5", tmp_path / "one")
+    accept(tmp_path / "one")
     message = f"SHA-256 of the weights is {found[:12]}, expected {expected[:12]}; run the train task again"
     with pytest.raises(ModelError, match=f"^model.weights.h5: {message}"):
         load_model(tmp_path / "one")
@@ -156,6 +171,7 @@ def test_a_single_changed_number_is_noticed(save: Save, tmp_path: Path) -> None:
         file.visititems(lambda name, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
         position = (0,) * datasets[0].ndim
         datasets[0][position] = np.nextafter(datasets[0][position], np.float32(9))
+    accept(tmp_path)
     with pytest.raises(ModelError, match=r"SHA-256 of the weights is .*, expected .*; run the train task again"):
         load_model(tmp_path)
 
@@ -188,7 +204,7 @@ def test_a_description_of_something_unknown_is_refused(changes: dict[str, Any], 
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["architecture", "output_channels", "weights_sha256"])
+@pytest.mark.parametrize("field", ["architecture", "output_channels", "weights_sha256", "file_sha256"])
 def test_a_description_without_one_of_its_fields_is_refused(field: str, save: Save, tmp_path: Path) -> None:
     save(tmp_path)
     path = tmp_path / "model.json"
@@ -220,7 +236,7 @@ def test_weights_whose_description_was_not_written_are_not_taken_for_the_model_b
     monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, seed=1)
-    with pytest.raises(ModelError, match="SHA-256 of the weights is"):
+    with pytest.raises(ModelError, match=r"damaged, or not the file of model\.json"):
         load_model(tmp_path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.errors import MissingInputError, ModelError
+from emdenoise.errors import DataError, MissingInputError, ModelError
 from emdenoise.results.manifest import TaskRecord, read_record
 from emdenoise.results.sequence import check_data, check_model, check_source
 
@@ -120,6 +120,16 @@ def test_a_missing_file_names_the_task(config: RunConfig, write_data: Callable[[
     with pytest.raises(
         MissingInputError, match=r"^test\.h5 is not in the data folder; run the preprocess task first\.$"
     ):
+        check_data(config, folder, "train.h5", "test.h5")
+
+
+@pytest.mark.parametrize("content", [b"x", b"\x89HDF\r\n\x1a\n"])
+def test_a_file_that_is_not_as_it_was_written_is_refused_before_it_is_opened(
+    content: bytes, config: RunConfig, write_data: Callable[[RunConfig], Path]
+) -> None:
+    folder = write_data(config)
+    (folder / "test.h5").write_bytes(content)
+    with pytest.raises(DataError, match=r"test\.h5: SHA-256 is \w{12}…, expected e3b0c44298fc…; run the preprocess"):
         check_data(config, folder, "train.h5", "test.h5")
 
 
