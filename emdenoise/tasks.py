@@ -91,7 +91,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     recorder = TaskRecorder("train", config)
     checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key=hash_settings(config) + "".join(inputs.values()))
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
-        num_outputs = workload.count_outputs(images)
+        num_outputs, num_validation = workload.count_outputs(images), len(validation)
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
         prepare_backend(config.training, config.seed)
@@ -113,7 +113,8 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
     weights = save_model(model, model_dir, config.model, output_channels=num_outputs, facts=facts)
     copy_records(data_dir, model_dir)
-    recorder.finish(model_dir, inputs, {"weights": weights}, result.describe(model) | learned, list_accelerators())
+    found = result.describe(model) | learned | {"num_validation_images": num_validation}
+    recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
     copy_records(model_dir, output_dir)
     checkpoint.remove()
     return Outcome(f"{result.summarise()}; weights {weights[:12]}.")

@@ -121,7 +121,7 @@ class TaskRecorder:
             settings_sha256=hash_settings(self._config),
             inputs=inputs,
             outputs=outputs,
-            started_at=self._started_at.isoformat(timespec="seconds"),
+            started_at=self._started_at.isoformat(timespec="milliseconds"),
             duration_s=round(time.perf_counter() - self._started, 3),
             phases_s=self._phases_s,
             environment=describe_environment(accelerators or []),

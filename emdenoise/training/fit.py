@@ -44,8 +44,8 @@ class TrainingResult:
     ----------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``, ``validation_s``,
-        ``images_per_second``, ``num_images``, ``first_step_s``, and `validation_dice` of masks; losses are means over
-        the images.
+        ``images_per_second``, ``num_images``, ``first_step_s``, ``started_at_ms`` (since 1970, UTC) and, of masks,
+        ``validation_dice``; losses are means over the images.
     num_continued_epochs : int
         Epochs that an interrupted run had done before.
     first_step_s : float
@@ -175,7 +175,8 @@ def train_epoch(
     dict
         Losses as means over the images, and what else `TrainingResult` says of an epoch of training.
     """
-    started, num_images, first_step_s = time.perf_counter(), 0, 0.0
+    started_at_ms, started = time.time_ns() // 1_000_000, time.perf_counter()
+    num_images, first_step_s = 0, 0.0
     sums: dict[str, float] = {}
     for step in range(len(batches)):
         inputs, targets = batches.read(epoch, step)
@@ -190,6 +191,7 @@ def train_epoch(
     train_s = time.perf_counter() - started
     return {name: total / num_images for name, total in sums.items()} | {
         "epoch": epoch + 1,
+        "started_at_ms": started_at_ms,
         "num_images": num_images,
         "train_s": train_s,
         "first_step_s": first_step_s,

@@ -15,7 +15,7 @@ from emdenoise.training.fit import TrainingResult
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
 
-TIMES = {"train_s", "first_step_s", "validation_s", "images_per_second"}
+TIMES = {"started_at_ms", "train_s", "first_step_s", "validation_s", "images_per_second"}
 LINE: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.1, "beta_1": 0.0}
 
 

@@ -24,7 +24,7 @@ Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
 
 LOSSES = ("loss", "adversarial_loss", "l1_loss", "discriminator_loss")
-TIMES = {"train_s", "first_step_s", "validation_s", "images_per_second"}
+TIMES = {"started_at_ms", "train_s", "first_step_s", "validation_s", "images_per_second"}
 CURVED: dict[str, Any] = {"epochs": 3, "schedule": "cosine", "warmup_fraction": 0.2, "beta_1": 0.5}
 VALIDATION: dict[str, Any] = {"sizes": (2,), "seed": 99}
 
