@@ -4,6 +4,9 @@ Each becomes one line on stderr and an exit code of its own; the traceback goes 
 A wrong call inside the code is a `ValueError` or `TypeError`, never one of these.
 """
 
+EXIT_REFUTED = 10
+"""Exit code of a command that judges a result, where the result is wrong."""
+
 
 class EMDenoiseError(Exception):
     """Base of all errors with a remedy; the message says received, expected, what to do."""

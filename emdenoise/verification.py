@@ -4,10 +4,9 @@ from pathlib import Path
 
 import yaml
 
+from emdenoise.errors import EXIT_REFUTED
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome, download, preprocess, test, train
-
-DIFFERENT_EXIT_CODE = 10
 
 
 def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
@@ -61,5 +60,5 @@ def _judge(result_dir: Path, output_dir: Path, *, is_trained_again: bool) -> Out
     return Outcome(
         f"The result is {worst}: {counts} of {len(findings)} parts.",
         make_verdict_table([finding for finding in findings if finding.verdict != "equal"]) if worst != "equal" else [],
-        exit_code=DIFFERENT_EXIT_CODE if worst == "different" else 0,
+        exit_code=EXIT_REFUTED if worst == "different" else 0,
     )

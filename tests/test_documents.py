@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from emdenoise import errors
-from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, WORKSPACE, main
+from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, main
 from emdenoise.config.architectures import UNetSettings
 from emdenoise.config.loading import load_config
 from emdenoise.config.schema import RunConfig
@@ -147,7 +147,7 @@ def test_the_exit_codes_of_the_readme_are_those_of_the_code() -> None:
     codes = {kind.exit_code for kind in kinds if kind is not EMDenoiseError}
     table = read("README.md").split("| exit code |")[1].split("\n\n")[0]
     described = [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)]
-    assert described == sorted(codes | {EXIT_WRONG_OPTION, EXIT_INTERRUPTED})
+    assert described == sorted(codes | {EXIT_WRONG_OPTION, errors.EXIT_REFUTED, EXIT_INTERRUPTED})
 
 
 def test_the_tasks_of_the_readme_read_and_write_what_the_cube_says() -> None:
@@ -162,7 +162,7 @@ def test_the_tasks_of_the_readme_read_and_write_what_the_cube_says() -> None:
 
 
 def test_the_tasks_of_the_cube_are_those_of_the_command_line() -> None:
-    assert list(CUBE["tasks"]) == list(TASKS) == [name for name in main.commands if name != "study"]
+    assert list(CUBE["tasks"]) == list(TASKS) == [name for name in main.commands if name not in TOOLS]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -12,10 +12,10 @@ import yaml
 
 from emdenoise.cli import list_paths
 from emdenoise.data import simulate
-from emdenoise.errors import MissingInputError
+from emdenoise.errors import EXIT_REFUTED, MissingInputError
 from emdenoise.progress import SilentProgress
 from emdenoise.tasks import TASKS
-from emdenoise.verification import DIFFERENT_EXIT_CODE, rescore, verify
+from emdenoise.verification import rescore, verify
 
 NO_PROGRESS = SilentProgress()
 
@@ -62,7 +62,7 @@ def test_a_score_that_was_edited_is_named(finished: Path, tmp_path: Path) -> Non
     path.write_text(json.dumps(record))
     folders = {"data_dir": finished / "data", "model_dir": finished / "model"}
     outcome = rescore(result_dir=tmp_path / "result", work_dir=tmp_path / "work", progress=NO_PROGRESS, **folders)
-    assert outcome.exit_code == DIFFERENT_EXIT_CODE
+    assert outcome.exit_code == EXIT_REFUTED
     assert "The result is different" in outcome.message
     heading, row = outcome.table
     assert heading == ["part", "verdict", "difference"]

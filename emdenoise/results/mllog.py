@@ -44,7 +44,7 @@ class Event:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def list_events(train: TaskRecord, *, organisation: str, system: str, target: float | None) -> list[Event]:
+def list_events(train: TaskRecord, *, organisation: str, system: str, target_loss: float | None) -> list[Event]:
     """List what happened in a training, in order.
 
     Parameters
@@ -53,7 +53,7 @@ def list_events(train: TaskRecord, *, organisation: str, system: str, target: fl
         With at least one epoch, not continued after an interruption: the clock of a part is not the clock of the whole.
     organisation, system : str
         Who ran it, on what.
-    target : float or None
+    target_loss : float or None
         Validation loss that ends the run with success; None where the workload has no target yet: the run then ends
         with its last epoch.
 
@@ -70,7 +70,7 @@ def list_events(train: TaskRecord, *, organisation: str, system: str, target: fl
     if not history or train.results.get("num_continued_epochs"):
         raise ValueError(f"the training has {len(history)} epochs, or was interrupted and continued; run it as a whole")
     facts = {"submission_org": organisation, "submission_platform": system, **_collect_facts(train)}
-    return list(_tell(train, history, facts, target))
+    return list(_tell(train, history, facts, target_loss))
 
 
 def _collect_facts(train: TaskRecord) -> dict[str, object]:
@@ -97,7 +97,7 @@ def _collect_facts(train: TaskRecord) -> dict[str, object]:
 
 
 def _tell(
-    train: TaskRecord, history: Sequence[dict[str, Any]], facts: dict[str, object], target: float | None
+    train: TaskRecord, history: Sequence[dict[str, Any]], facts: dict[str, object], target_loss: float | None
 ) -> Iterator[Event]:
     started_ms = round(datetime.fromisoformat(train.started_at).timestamp() * 1000)
     run_started_ms = int(history[0]["started_at_ms"])
@@ -116,9 +116,9 @@ def _tell(
         yield Event(trained_ms, "start", "eval_start", metadata=number)
         yield Event(judged_ms, "event", "eval_error", epoch["validation_loss"], number)
         yield Event(judged_ms, "end", "eval_stop", metadata=number)
-        is_reached = target is not None and epoch["validation_loss"] <= target
+        is_reached = target_loss is not None and epoch["validation_loss"] <= target_loss
         if is_reached or epoch is history[-1]:
-            status = "success" if is_reached or target is None else "aborted"
+            status = "success" if is_reached or target_loss is None else "aborted"
             yield Event(judged_ms, "end", "run_stop", metadata=number | {"status": status})
             return
 
