@@ -19,6 +19,7 @@ import click
 from emdenoise import __version__
 from emdenoise.errors import EMDenoiseError, StorageError
 from emdenoise.study import run_study
+from emdenoise.submission import check, submit
 from emdenoise.tasks import TASKS, Outcome
 from emdenoise.verification import rescore, verify
 
@@ -34,6 +35,9 @@ DEFAULTS = {
     "study_dir": WORKSPACE / "study",
     "result_dir": WORKSPACE / "output",
     "work_dir": WORKSPACE / "verify",
+    "runs_dir": WORKSPACE / "study" / "runs",
+    "system_file": WORKSPACE / "parameters" / "example.system.yaml",
+    "package_file": WORKSPACE / "submission.zip",
 }
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
@@ -46,8 +50,17 @@ MEANINGS = {
     "study_dir": "Data, runs and comparison of the study.",
     "result_dir": "Output folder of the run that is doubted.",
     "work_dir": "Where the run is done again.",
+    "runs_dir": "Folders of the runs, with output and model in each.",
+    "system_file": "The machine and its software (YAML).",
+    "package_file": "The package (zip).",
 }
-TOOLS: dict[str, Callable[..., Outcome]] = {"study": run_study, "verify": verify, "rescore": rescore}
+TOOLS: dict[str, Callable[..., Outcome]] = {
+    "study": run_study,
+    "verify": verify,
+    "rescore": rescore,
+    "submit": submit,
+    "check": check,
+}
 """Commands that run the tasks."""
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0

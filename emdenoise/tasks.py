@@ -156,7 +156,8 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     copy_records(model_dir, output_dir)
     write_json(output_dir / "scores.json", scores)
     inputs |= {"weights": trained.weights_sha256}
-    recorder.finish(output_dir, inputs, {}, evaluation.describe(), list_accelerators())
+    found = evaluation.describe() | {"specimens": image_specimens}
+    recorder.finish(output_dir, inputs, {}, found, list_accelerators())
     pictures = show_pretrained(config, model_dir, evaluation.pictures["noisy"]) | evaluation.pictures
     write_report(output_dir, workload.description, workload.main_metric, scores, pictures)
     return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))

@@ -14,7 +14,7 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
 
     Images that are not simulated are looked for in ``raw_data`` of the work folder.
     """
-    parameters_file = _write_settings(result_dir, work_dir)
+    parameters_file = write_settings(result_dir, work_dir)
     raw_data_dir, data_dir, model_dir, output_dir = (
         work_dir / name for name in ("raw_data", "data", "model", "output")
     )
@@ -28,14 +28,21 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
 
 def rescore(*, result_dir: Path, data_dir: Path, model_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Test the weights of a result again, and say whether the scores come out equal."""
-    parameters_file, output_dir = _write_settings(result_dir, work_dir), work_dir / "output"
+    parameters_file, output_dir = write_settings(result_dir, work_dir), work_dir / "output"
     folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     test(parameters_file=parameters_file, **folders, progress=progress)
     return _judge(result_dir, output_dir, is_trained_again=False)
 
 
-def _write_settings(result_dir: Path, work_dir: Path) -> Path:
-    """Write the settings that a result was made with as a parameters file."""
+def write_settings(result_dir: Path, work_dir: Path) -> Path:
+    """Write the settings that a result was made with as a parameters file; returns its path.
+
+    Parameters
+    ----------
+    result_dir : Path
+        Folder with ``records``.
+    work_dir : Path
+    """
     from emdenoise.results.manifest import read_record
 
     settings = read_record(result_dir, "test").settings

@@ -85,8 +85,9 @@ class Workload:
     evaluate : callable
         ``(config, network, validation, test, progress) -> Evaluation``; `network` is the trained network as a denoiser
         or segmenter.
-    quality_target : dict of str to float
-        Metric and value that a training of the closed division must reach (docs/benchmark.md justifies it).
+    target_loss : float or None
+        Validation loss that a training of the closed division must reach (docs/benchmark.md justifies it); None where
+        no target is set yet.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Workload:
     output_channels: int | None
     main_metric: str
     evaluate: Callable[[RunConfig, Any, RecordFile, RecordFile, Progress], Evaluation]
-    quality_target: dict[str, float] = field(default_factory=dict)
+    target_loss: float | None = None
 
     @property
     def fields(self) -> tuple[str, str]:

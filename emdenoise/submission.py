@@ -1,0 +1,93 @@
+"""Handing in results: `submit` packs runs, `check` judges a package as an outsider would."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from emdenoise.config.loading import load_settings
+from emdenoise.errors import EXIT_REFUTED
+from emdenoise.progress import Progress
+from emdenoise.tasks import Outcome, download, preprocess
+from emdenoise.verification import write_settings
+
+TEST_TIMEOUT_S = 3600
+
+
+def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: Progress) -> Outcome:
+    """Pack runs, each a folder with output and model as a study leaves them, into one file to hand in."""
+    from emdenoise.results.archive import write_archive
+    from emdenoise.results.submission import SystemDescription, build_package
+    from emdenoise.workloads import WORKLOADS
+
+    system = load_settings(system_file, SystemDescription)
+    runs = sorted(path.parent for path in runs_dir.glob("*/output") if path.is_dir())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        target_loss = WORKLOADS[_read_workload(runs)].target_loss if runs else None
+        package = build_package(runs, system, target_loss, folder)
+        write_archive(folder, package_file)
+    progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
+    return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
+
+
+def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
+    """Judge a package: files, hashes, settings, seeds, clocks and logs, and its weights on images made here."""
+    from emdenoise.results.archive import extract_archive
+    from emdenoise.results.judging import judge_submission, read_submission
+    from emdenoise.workloads import WORKLOADS
+    from emdenoise.workloads.contract import check_division
+
+    folder = work_dir / "package"
+    shutil.rmtree(folder, ignore_errors=True)
+    extract_archive(package_file, folder)
+    submission, problems = read_submission(folder)
+    if submission is not None:
+        target_loss = WORKLOADS[submission.package.workload].target_loss
+        problems += judge_submission(submission, target_loss, check_division)
+        progress.say(f"{len(submission.runs)} runs read, {len(problems)} problems before their weights are tested.")
+        if submission.runs:
+            _make_data(submission.runs[0].folder, work_dir, progress)
+        for number, run in enumerate(submission.runs):
+            progress.step("test weights", number, len(submission.runs), run.name)
+            problems += [f"{run.name}: {problem}" for problem in _rescore(run.folder, work_dir)]
+        progress.step("test weights", len(submission.runs), len(submission.runs))
+    if problems:
+        rows = [[str(number), problem] for number, problem in enumerate(problems, start=1)]
+        return Outcome(f"REFUSED: {len(problems)} problems.", [["", "problem"], *rows], exit_code=EXIT_REFUTED)
+    return Outcome("ACCEPTED: nothing is wrong with the package.")
+
+
+def _read_workload(runs: list[Path]) -> str:
+    from emdenoise.results.manifest import read_record
+
+    return str(read_record(runs[0] / "output", "test").settings["workload"])
+
+
+def _make_data(run_dir: Path, work_dir: Path, progress: Progress) -> None:
+    """Make the images of a run; those that are not simulated are looked for in ``raw_data`` of the work folder."""
+    parameters_file = write_settings(run_dir, work_dir)
+    raw_data_dir, data_dir = work_dir / "raw_data", work_dir / "data"
+    download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
+    preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
+
+
+def _rescore(run_dir: Path, work_dir: Path) -> list[str]:
+    """Test the weights of a run on our own images; a process of its own meets what a stranger's file may do."""
+    from emdenoise.results.verification import compare_results
+
+    own = work_dir / "runs" / run_dir.name
+    parameters_file, data_dir, output_dir = write_settings(run_dir, own), work_dir / "data", own / "output"
+    shutil.copytree(run_dir / "records", run_dir / "model" / "records", dirs_exist_ok=True)
+    folders = {"data_dir": data_dir, "model_dir": run_dir / "model", "output_dir": output_dir, "log_dir": own / "logs"}
+    options = [f"--{name}={path}" for name, path in ({"parameters_file": parameters_file} | folders).items()]
+    command = [sys.executable, "-m", "emdenoise", "test", *options]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TEST_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return [f"its weights were not tested within {TEST_TIMEOUT_S} s"]
+    if done.returncode != 0:
+        return [f"its weights cannot be tested: {(done.stderr.strip().splitlines() or ['the process died'])[-1]}"]
+    findings = compare_results(run_dir, output_dir, is_trained_again=False)
+    return [f"{finding.part} is different: {finding.detail}" for finding in findings if finding.verdict == "different"]
