@@ -28,7 +28,8 @@ def make_study(tiny_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         "denoise": {"pretraining": {"method": "denoise", "epochs": 1, "batch_size": 2}},
         "frozen": {"pretraining": {"method": "denoise", "epochs": 1, "batch_size": 2, "encoder": "frozen"}},
     }
-    return {"base": base, "variants": variants, "num_images": [2], "seeds": [0]}
+    metrics = {"metric": "dice", "other_metrics": ["dice_lattice"]}
+    return {"base": base, "variants": variants, "num_images": [2], "seeds": [0], **metrics}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,8 @@ def test_the_table_has_the_scores_of_the_runs_and_their_differences(folder: Path
     assert rows["scratch"]["difference"] is None
     expected = scores["denoise-2-0"] - scores["scratch-2-0"]
     assert rows["denoise"]["difference"]["mean"] == pytest.approx(expected)
+    assert set(rows["denoise"]["other_differences"]) == set(rows["scratch"]["other_scores"]) == {"dice_lattice"}
+    assert rows["scratch"]["other_differences"] == {}
     assert rows["scratch"]["pretraining_s"] == 0 < rows["denoise"]["pretraining_s"]
     assert (folder / "study" / "study.md").read_text().count("\n") == 2 + 3
     assert (folder / "study" / "study.png").read_bytes().startswith(b"\x89PNG")

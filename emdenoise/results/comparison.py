@@ -51,8 +51,8 @@ class Row:
     num_seeds : int
     score : Interval
         Mean of the metric on the test images; the interval resamples seeds.
-    other_scores : dict of str to Interval
-        The same of other metrics.
+    other_scores, other_differences : dict of str to Interval
+        The same of other metrics; differences are empty for the first variant.
     difference : Interval or None
         To the first variant with as many images, seed by seed; None for the first variant itself.
     epochs_to_reference, seconds_to_reference : float or None
@@ -71,6 +71,7 @@ class Row:
     num_seeds: int
     score: Interval
     other_scores: dict[str, Interval]
+    other_differences: dict[str, Interval]
     difference: Interval | None
     epochs_to_reference: float | None
     seconds_to_reference: float | None
@@ -108,7 +109,7 @@ class Comparison:
                     str(row.num_images or "all"),
                     str(row.num_seeds),
                     _show(row.score),
-                    *(_show(row.other_scores[name]) for name in others),
+                    *(_show_with_difference(row, name) for name in others),
                     "–" if row.difference is None else _show(row.difference, sign="+"),
                     _show_reached(row.epochs_to_reference, row),
                     _show_reached(row.seconds_to_reference, row),
@@ -155,6 +156,11 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
                 score=_average([figures["score"] for figures in own.values()]),
                 other_scores={
                     name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics[1:]
+                },
+                other_differences={
+                    name: _average([own[seed]["scores"][name] - base[seed]["scores"][name] for seed in base])
+                    for name in metrics[1:]
+                    if variant != reference and base
                 },
                 difference=None
                 if variant == reference or not base
@@ -245,6 +251,12 @@ def _average(values: Sequence[float]) -> Interval:
 
 def _show(interval: Interval, sign: str = "") -> str:
     return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def _show_with_difference(row: Row, name: str) -> str:
+    shown = f"{row.other_scores[name].mean:.3f}"
+    difference = row.other_differences.get(name)
+    return shown if difference is None else f"{shown} ({_show(difference, sign='+')})"
 
 
 def _show_reached(value: float | None, row: Row) -> str:
