@@ -137,6 +137,29 @@ def bench_container() -> dict[str, list[float]]:
         return alternate(rows | ({"mlcube, docker": launch_cube} if mlcube and "docker" in launchers else {}), 1)
 
 
+def bench_determinism() -> dict[str, list[float]]:
+    """Train with and without `training.deterministic`, in processes that take turns: images/s after the first epoch."""
+    rates: dict[str, list[float]] = {"deterministic": [], "not deterministic": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = {row: folder / f"{number}.parameters.yaml" for number, row in enumerate(rates)}
+        for row, path in files.items():
+            path.write_text(
+                SHORT_RUN.replace("epochs: 2,", f"epochs: 4, deterministic: {str(row == 'deterministic').lower()},")
+            )
+
+        def launch(row: str, tasks: str) -> None:
+            subprocess.run(["run/bare.sh", tasks, name, str(files[row])], cwd=ROOT, check=True, capture_output=True)
+
+        launch("deterministic", "download,preprocess")
+        for _ in range(NUM_REPEATS):
+            for row, values in rates.items():
+                launch(row, "train")
+                record = json.loads((folder / "model" / "records" / "train.json").read_text())
+                values.append(record["results"]["images_per_second"])
+    return rates
+
+
 def alternate(rows: dict[str, Callable[[], object]], num_items: int) -> dict[str, list[float]]:
     """Run the rows in turn; returns items per second of each repeat."""
     rates: dict[str, list[float]] = {name: [] for name in rows}
@@ -153,6 +176,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, list[float]]]] = {
     "simulate": bench_simulate,
     "startup": bench_startup,
     "container": bench_container,
+    "determinism": bench_determinism,
 }
 
 

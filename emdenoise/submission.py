@@ -5,12 +5,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emdenoise.config.loading import load_settings
 from emdenoise.errors import EXIT_REFUTED
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome, download, preprocess
 from emdenoise.verification import write_settings
+
+if TYPE_CHECKING:
+    from emdenoise.results.judging import Submission
 
 TEST_TIMEOUT_S = 3600
 
@@ -56,13 +60,33 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
     if problems:
         rows = [[str(number), problem] for number, problem in enumerate(problems, start=1)]
         return Outcome(f"REFUSED: {len(problems)} problems.", [["", "problem"], *rows], exit_code=EXIT_REFUTED)
-    return Outcome("ACCEPTED: nothing is wrong with the package.")
+    return Outcome("ACCEPTED: nothing is wrong with the package.", _tabulate(submission) if submission else [])
 
 
 def _read_workload(runs: list[Path]) -> str:
     from emdenoise.results.manifest import read_record
 
     return str(read_record(runs[0] / "output", "test").settings["workload"])
+
+
+def _tabulate(submission: "Submission") -> list[list[str]]:
+    """Make the table of an accepted package: score and time of each run, and the time by the rules."""
+    from emdenoise.results.mllog import average_times, measure_time_to_quality
+    from emdenoise.results.submission import make_events
+    from emdenoise.workloads import WORKLOADS
+
+    workload = WORKLOADS[submission.package.workload]
+    clock = "training [s]" if workload.target_loss is None else "time to quality [s]"
+    rows, times_s = [["run", "seed", workload.main_metric, clock]], []
+    for run in submission.runs:
+        events = make_events(run.records["train"], submission.system, workload.target_loss)
+        if (time_s := measure_time_to_quality(events)) is not None:
+            times_s.append(time_s)
+        score = run.scores["methods"]["network"][workload.main_metric]["mean"]
+        shown = "–" if time_s is None else f"{time_s:.1f}"
+        rows.append([run.name, str(run.config.seed), f"{score:.4g}", shown])
+    average_s = average_times(times_s)
+    return [*rows, ["by the rules", "", "", "–" if average_s is None else f"{average_s:.1f}"]]
 
 
 def _make_data(run_dir: Path, work_dir: Path, progress: Progress) -> None:

@@ -21,7 +21,7 @@ from emdenoise.data.storage import hash_file
 from emdenoise.errors import DataError, EMDenoiseError, SettingsError
 from emdenoise.evaluation.score import ImageScores
 from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
-from emdenoise.results.mllog import check_log
+from emdenoise.results.mllog import NUM_RUNS, check_log
 from emdenoise.results.scores import summarise_scores
 from emdenoise.results.submission import (
     LOG_FILE,
@@ -35,8 +35,6 @@ from emdenoise.results.submission import (
     name_folder,
 )
 
-NUM_RUNS_CLOSED = 5
-"""Runs with seeds of their own that the closed division asks for."""
 MAX_JSON_BYTES = 20_000_000
 CLOCK_SLACK_S = 2.0
 """By how much the sum of the parts may exceed the whole: rounding, and starting the clock."""
@@ -148,7 +146,7 @@ def judge_submission(
         problems.append(
             f"made with EMDenoise {package.emdenoise_version}; this is {__version__}, scores do not compare"
         )
-    needed = NUM_RUNS_CLOSED if package.division == "closed" else 1
+    needed = NUM_RUNS if package.division == "closed" else 1
     if len(runs) < needed:
         problems.append(f"{len(runs)} whole runs; division {package.division} needs {needed}")
     if (
