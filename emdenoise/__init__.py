@@ -1,3 +1,3 @@
 """EMDenoise: a benchmark of learned restoration and segmentation of electron micrographs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

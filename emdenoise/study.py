@@ -8,13 +8,16 @@ from pathlib import Path
 
 import yaml
 
+from emdenoise import __version__
 from emdenoise.config.loading import hash_settings, load_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.config.study import RunKey, StudyConfig, list_runs
+from emdenoise.data.locking import hold_folders
 from emdenoise.progress import Progress, SilentProgress
 from emdenoise.tasks import Outcome, download, preprocess, test, train
 
 
+@hold_folders(writes=("study_dir",))
 def run_study(*, study_file: Path, study_dir: Path, progress: Progress) -> Outcome:
     """Run every combination of a study file and compare them; goes on where it was stopped."""
     from emdenoise.results.comparison import Run, compare_runs, write_comparison
@@ -81,7 +84,7 @@ def _test(config: RunConfig, key: RunKey, condition: str, study_dir: Path) -> Pa
     folder = study_dir / "runs" / key.name
     place = folder if condition == key.condition else folder / f"tested_on_{condition}"
     output_dir = place / "output"
-    if not _is_done(config, output_dir, "test"):
+    if not _is_done(config, output_dir, "test") or not _has_tested(folder / "model", output_dir):
         data_dir = study_dir / "images" / condition / "data"
         folders = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": output_dir}
         test(parameters_file=_write_parameters(config, place), **folders, progress=SilentProgress())
@@ -91,5 +94,15 @@ def _test(config: RunConfig, key: RunKey, condition: str, study_dir: Path) -> Pa
 def _is_done(config: RunConfig, folder: Path, task: str) -> bool:
     from emdenoise.results.manifest import read_record
 
-    is_there = (folder / "records" / f"{task}.json").exists()
-    return is_there and read_record(folder, task).settings_sha256 == hash_settings(config)
+    if not (folder / "records" / f"{task}.json").exists():
+        return False
+    record = read_record(folder, task)
+    is_comparable = record.emdenoise_version.split(".")[:2] == __version__.split(".")[:2]
+    return is_comparable and record.settings_sha256 == hash_settings(config)
+
+
+def _has_tested(model_dir: Path, output_dir: Path) -> bool:
+    """Tell whether the test was of the weights that are there now."""
+    from emdenoise.results.manifest import read_record
+
+    return read_record(output_dir, "test").inputs.get("weights") == read_record(model_dir, "train").outputs["weights"]

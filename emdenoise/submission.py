@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdenoise.config.loading import load_settings
-from emdenoise.errors import EXIT_REFUTED
+from emdenoise.data.locking import hold_folders
+from emdenoise.errors import EXIT_REFUTED, EMDenoiseError
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome, download, preprocess
 from emdenoise.verification import write_settings
 
 if TYPE_CHECKING:
-    from emdenoise.results.judging import Submission
+    from emdenoise.results.packages import Submission
 
 TEST_TIMEOUT_S = 3600
 
@@ -36,31 +37,46 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
     return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
 
 
+@hold_folders(writes=("work_dir",))
 def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Judge a package: files, hashes, settings, seeds, clocks and logs, and its weights on images made here."""
     from emdenoise.results.archive import extract_archive
-    from emdenoise.results.judging import judge_submission, read_submission
+    from emdenoise.results.judging import judge_submission
+    from emdenoise.results.packages import read_submission
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
 
-    folder = work_dir / "package"
-    shutil.rmtree(folder, ignore_errors=True)
-    extract_archive(package_file, folder)
-    submission, problems = read_submission(folder)
-    if submission is not None:
-        target_loss = WORKLOADS[submission.package.workload].target_loss
-        problems += judge_submission(submission, target_loss, check_division)
-        progress.say(f"{len(submission.runs)} runs read, {len(problems)} problems before their weights are tested.")
-        if submission.runs:
+    with tempfile.TemporaryDirectory(prefix="package-", dir=work_dir) as name:
+        extract_archive(package_file, Path(name))
+        submission, problems = read_submission(Path(name))
+        if submission is not None:
+            target_loss = WORKLOADS[submission.package.workload].target_loss
+            problems += judge_submission(submission, target_loss, check_division)
+        if submission is None or problems:  # what is wrong already does not decide what this machine computes
+            return _refuse([*problems, "its weights were not tested"])
+        try:
             _make_data(submission.runs[0].folder, work_dir, progress)
-        for number, run in enumerate(submission.runs):
-            progress.step("test weights", number, len(submission.runs), run.name)
-            problems += [f"{run.name}: {problem}" for problem in _rescore(run.folder, work_dir)]
+            for number, run in enumerate(submission.runs):
+                progress.step("test weights", number, len(submission.runs), run.name)
+                problems += [f"{run.name}: {problem}" for problem in _rescore(run.folder, work_dir)]
+        except EMDenoiseError as error:
+            problems.append(f"its images cannot be made: {error}")
         progress.step("test weights", len(submission.runs), len(submission.runs))
-    if problems:
-        rows = [[str(number), problem] for number, problem in enumerate(problems, start=1)]
-        return Outcome(f"REFUSED: {len(problems)} problems.", [["", "problem"], *rows], exit_code=EXIT_REFUTED)
-    return Outcome("ACCEPTED: nothing is wrong with the package.", _tabulate(submission) if submission else [])
+        return _refuse(problems) if problems else _accept(submission)
+
+
+def _refuse(problems: list[str]) -> Outcome:
+    rows = [[str(number), problem] for number, problem in enumerate(problems, start=1)]
+    return Outcome(f"REFUSED: {len(problems)} problems.", [["", "problem"], *rows], exit_code=EXIT_REFUTED)
+
+
+def _accept(submission: "Submission") -> Outcome:
+    package, data = submission.package, submission.runs[0].config.data
+    message = (
+        f"ACCEPTED: nothing is wrong with the package. {package.organisation}, {package.workload}, "
+        f"division {package.division}, source {data.source}, commit {package.commit[:12]}."
+    )
+    return Outcome(message, _tabulate(submission))
 
 
 def _read_workload(runs: list[Path]) -> str:
@@ -83,8 +99,8 @@ def _tabulate(submission: "Submission") -> list[list[str]]:
         if (time_s := measure_time_to_quality(events)) is not None:
             times_s.append(time_s)
         score = run.scores["methods"]["network"][workload.main_metric]["mean"]
-        shown = "–" if time_s is None else f"{time_s:.1f}"
-        rows.append([run.name, str(run.config.seed), f"{score:.4g}", shown])
+        shown = ["–" if value is None else f"{value:.4g}" for value in (score, time_s)]
+        rows.append([run.name, str(run.config.seed), *shown])
     average_s = average_times(times_s)
     return [*rows, ["by the rules", "", "", "–" if average_s is None else f"{average_s:.1f}"]]
 
@@ -113,5 +129,5 @@ def _rescore(run_dir: Path, work_dir: Path) -> list[str]:
         return [f"its weights were not tested within {TEST_TIMEOUT_S} s"]
     if done.returncode != 0:
         return [f"its weights cannot be tested: {(done.stderr.strip().splitlines() or ['the process died'])[-1]}"]
-    findings = compare_results(run_dir, output_dir, is_trained_again=False)
+    findings = compare_results(run_dir, output_dir, data_dir, is_trained_again=False)
     return [f"{finding.part} is different: {finding.detail}" for finding in findings if finding.verdict == "different"]

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import yaml
 
+from emdenoise.data.locking import hold_folders
 from emdenoise.errors import EXIT_REFUTED
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome, download, preprocess, test, train
 
 
+@hold_folders(writes=("work_dir",))
 def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Repeat the run of a result from its records alone, and say whether it comes out equal.
 
@@ -23,15 +25,16 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     train(parameters_file=parameters_file, **folders, progress=progress)
     test(parameters_file=parameters_file, **folders, progress=progress)
-    return _judge(result_dir, output_dir, is_trained_again=True)
+    return _judge(result_dir, output_dir, data_dir, is_trained_again=True)
 
 
+@hold_folders(writes=("work_dir",))
 def rescore(*, result_dir: Path, data_dir: Path, model_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Test the weights of a result again, and say whether the scores come out equal."""
     parameters_file, output_dir = write_settings(result_dir, work_dir), work_dir / "output"
     folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     test(parameters_file=parameters_file, **folders, progress=progress)
-    return _judge(result_dir, output_dir, is_trained_again=False)
+    return _judge(result_dir, output_dir, data_dir, is_trained_again=False)
 
 
 def write_settings(result_dir: Path, work_dir: Path) -> Path:
@@ -43,22 +46,22 @@ def write_settings(result_dir: Path, work_dir: Path) -> Path:
         Folder with ``records``.
     work_dir : Path
     """
+    from emdenoise.data.storage import write_atomically
     from emdenoise.results.manifest import read_record
 
     settings = read_record(result_dir, "test").settings
-    mirror = settings.get("data", {}).get("mirror")
-    if mirror is not None and "(path " in mirror:
-        settings["data"]["mirror"] = None
+    if "data" in settings:
+        settings["data"]["mirror"] = None  # a place that the record names is not to be trusted; images are in raw_data
     path = work_dir / "verify.parameters.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    with write_atomically(path) as partial:
+        partial.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return path
 
 
-def _judge(result_dir: Path, output_dir: Path, *, is_trained_again: bool) -> Outcome:
+def _judge(result_dir: Path, output_dir: Path, data_dir: Path, *, is_trained_again: bool) -> Outcome:
     from emdenoise.results.verification import compare_results, find_worst, make_verdict_table
 
-    findings = compare_results(result_dir, output_dir, is_trained_again=is_trained_again)
+    findings = compare_results(result_dir, output_dir, data_dir, is_trained_again=is_trained_again)
     worst = find_worst(findings)
     counts = ", ".join(
         f"{sum(finding.verdict == verdict for finding in findings)} {verdict}"

@@ -1,5 +1,6 @@
 """From runs to a package to a verdict, with weights that are tested again."""
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -8,17 +9,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from emdenoise.cli import list_paths
 from emdenoise.data import simulate
 from emdenoise.errors import EXIT_REFUTED, MissingInputError, SettingsError
+from emdenoise.evaluation.score import ImageScores
 from emdenoise.progress import SilentProgress
 from emdenoise.results import manifest
 from emdenoise.results.archive import write_archive
+from emdenoise.results.packages import read_submission
+from emdenoise.results.scores import summarise_scores
+from emdenoise.results.submission import PACKAGE_FILE
+from emdenoise.study import run_study
 from emdenoise.submission import check, submit
-from emdenoise.tasks import TASKS
 
 SYSTEM_FILE = Path(__file__).parents[1] / "workspace" / "parameters" / "example.system.yaml"
 NO_PROGRESS = SilentProgress()
@@ -26,20 +31,17 @@ NO_PROGRESS = SilentProgress()
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..., dict[str, Any]]) -> Iterator[Path]:
-    """Run all tasks once, of the open division, and pack the run."""
+    """Run a study of two seeds, of the open division and with pretraining, and pack its runs."""
     folder = tmp_path_factory.mktemp("submission")
-    run = folder / "runs" / "first"
-    run.mkdir(parents=True)
-    (run / "tiny.parameters.yaml").write_text(yaml.safe_dump(tiny_settings()))
-    paths = {f"{name}_dir": run / name for name in ("raw_data", "data", "model", "output")}
-    paths["parameters_file"] = run / "tiny.parameters.yaml"
+    base = tiny_settings(pretraining={"method": "denoise", "epochs": 1, "batch_size": 4})
+    study = {"base": base, "variants": {"mine": {}}, "seeds": [0, 1], "metric": "psnr_db"}
+    (folder / "mine.study.yaml").write_text(yaml.safe_dump(study))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulate, "open_pool", nullcontext)
         patch.setattr(manifest, "describe_code", lambda: ("a" * 40, False))
-        for task in TASKS.values():
-            task(**{option: paths[option] for option in list_paths(task)}, progress=NO_PROGRESS)
+        run_study(study_file=folder / "mine.study.yaml", study_dir=folder / "study", progress=NO_PROGRESS)
         package_file = folder / "package.zip"
-        submit(runs_dir=folder / "runs", system_file=SYSTEM_FILE, package_file=package_file, progress=NO_PROGRESS)
+        submit(runs_dir=folder / "study/runs", system_file=SYSTEM_FILE, package_file=package_file, progress=NO_PROGRESS)
         yield package_file
 
 
@@ -47,7 +49,7 @@ def list_problems(package_file: Path, work_dir: Path) -> list[str]:
     outcome = check(package_file=package_file, work_dir=work_dir, progress=NO_PROGRESS)
     if outcome.exit_code == 0:
         assert outcome.message.startswith("ACCEPTED")
-        assert [row[0] for row in outcome.table] == ["run", "run_0", "by the rules"]
+        assert [row[0] for row in outcome.table] == ["run", "run_0", "run_1", "by the rules"]
         return []
     assert outcome.exit_code == EXIT_REFUTED
     assert outcome.message.startswith("REFUSED")
@@ -60,22 +62,24 @@ def test_an_honest_package_is_accepted_after_its_weights_were_tested(package: Pa
 
 def test_scores_that_fit_each_other_but_not_the_weights_are_refused(package: Path, tmp_path: Path) -> None:
     """A forger who writes better scores of every image, their means, and all hashes."""
-    from emdenoise.results.judging import read_submission
-    from emdenoise.results.submission import PACKAGE_FILE
-
     with zipfile.ZipFile(package) as archive:
         archive.extractall(tmp_path / "forged")
     submission, _ = read_submission(tmp_path / "forged")
     assert submission is not None
     run = submission.runs[0]
     record = json.loads((run.folder / "records" / "test.json").read_text())
-    values = record["results"]["per_image"]["network"]["psnr_db"]
-    better = {
-        name: [value + 1 for value in values] if name == "psnr_db" else old
-        for name, old in record["results"]["per_image"]["network"].items()
-    }
-    record["results"]["per_image"]["network"] = better
+    results = record["results"]
+    results["per_image"]["network"]["psnr_db"] = [value + 1 for value in results["per_image"]["network"]["psnr_db"]]
     (run.folder / "records" / "test.json").write_text(json.dumps(record))
+    methods = {
+        name: ImageScores(
+            {metric: np.array(values, np.float64) for metric, values in metrics.items()},
+            run.scores["methods"][name]["images_per_second"] or np.inf,
+        )
+        for name, metrics in results["per_image"].items()
+    }
+    scores = summarise_scores(run.config, methods, results["specimens"])
+    (run.folder / "scores.json").write_text(json.dumps(scores))
     reseal(tmp_path / "forged", PACKAGE_FILE)
     write_archive(tmp_path / "forged", tmp_path / "forged.zip")
     problems = list_problems(tmp_path / "forged.zip", tmp_path / "work")
@@ -83,8 +87,6 @@ def test_scores_that_fit_each_other_but_not_the_weights_are_refused(package: Pat
 
 
 def reseal(folder: Path, package_file: str) -> None:
-    import hashlib
-
     content = json.loads((folder / package_file).read_text())
     content["files"] = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -95,11 +97,9 @@ def reseal(folder: Path, package_file: str) -> None:
 
 
 def test_weights_that_are_no_weights_are_refused(package: Path, tmp_path: Path) -> None:
-    import hashlib
-
     with zipfile.ZipFile(package) as archive:
         archive.extractall(tmp_path / "forged")
-    (weights,) = (tmp_path / "forged").rglob("model.weights.h5")
+    weights = next((tmp_path / "forged").rglob("run_1/model/model.weights.h5"))
     weights.write_bytes(weights.read_bytes()[:3000])
     description = json.loads(weights.with_name("model.json").read_text())
     description["file_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -120,7 +120,7 @@ def test_a_folder_without_runs_and_a_system_without_a_name_are_one_line(package:
     (tmp_path / "a.system.yaml").write_text(yaml.safe_dump(system | {"submitter": ""}))
     with pytest.raises(SettingsError, match=r"a\.system\.yaml: submitter is"):
         submit(runs_dir=tmp_path, system_file=tmp_path / "a.system.yaml", **options)
-    shutil.copytree(package.parent / "runs" / "first", tmp_path / "runs" / "first")
+    shutil.copytree(package.parent / "study" / "runs" / "mine-all-0", tmp_path / "runs" / "first")
     (tmp_path / "runs/first/model/model.json").unlink()
     with pytest.raises(MissingInputError, match=r"first: has no model\.json; run all four tasks in it"):
         submit(runs_dir=tmp_path / "runs", system_file=SYSTEM_FILE, **options)

@@ -78,9 +78,11 @@ def hold_folders(
         @functools.wraps(task)
         def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
             folders: dict[str, Any] = dict(options)
+            # One folder may stand for several parameters; who writes it holds it once.
+            held = {folders[name].resolve(): name in writes for name in (*reads, *writes)}
             with ExitStack() as stack:
-                for name in (*writes, *reads):
-                    stack.enter_context(lock_folder(folders[name], is_written=name in writes))
+                for folder, is_written in held.items():
+                    stack.enter_context(lock_folder(folder, is_written=is_written))
                 return task(*arguments, **options)
 
         return run

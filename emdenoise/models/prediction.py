@@ -80,13 +80,13 @@ def predict_in_tiles(
     ValueError
         If the tiles are too small for the reach.
     """
-    if tile_size_px <= 2 * reach_px or tile_size_px % step_px:
-        raise ValueError(f"tiles are {tile_size_px} px; expected a multiple of {step_px} above {2 * reach_px}")
     height, width = noisy.shape[1:]
     padded = np.pad(noisy, [(0, 0), (0, -height % step_px), (0, -width % step_px)], mode="symmetric")
-    rows, columns = (_plan_pieces(length, tile_size_px, reach_px) for length in padded.shape[1:])
-    if len(rows) == len(columns) == 1:
+    if max(padded.shape[1:]) <= tile_size_px:
         return predict(padded)[:, :height, :width]
+    if tile_size_px <= 2 * reach_px or tile_size_px % step_px:
+        raise ValueError(f"tiles are {tile_size_px} px; expected a multiple of {step_px} above {2 * reach_px}")
+    rows, columns = (_plan_pieces(length, tile_size_px, reach_px) for length in padded.shape[1:])
     result: npt.NDArray[Any] = np.empty(0)
     for row, inner_rows in rows:
         for column, inner_columns in columns:
@@ -99,6 +99,11 @@ def predict_in_tiles(
                 inner_columns.start - column : inner_columns.stop - column,
             ]
     return result[:, :height, :width]
+
+
+def _choose_tile(reach_px: int) -> int:
+    """Choose the side of the tiles, so that at least half of it is more than overlap."""
+    return max(TILE_SIZE_PX, 4 * reach_px)
 
 
 def _plan_pieces(length_px: int, tile_size_px: int, reach_px: int) -> list[tuple[int, slice]]:
@@ -131,7 +136,7 @@ def make_denoiser(model: keras.Model) -> Callable[[FloatImage], FloatImage]:
     def denoise(noisy: FloatImage) -> FloatImage:
         return np.asarray(model.predict_on_batch(noisy[..., None]), dtype=np.float32)[..., 0]
 
-    return partial(predict_in_tiles, denoise, step_px=step_px, reach_px=reach_px)
+    return partial(predict_in_tiles, denoise, step_px=step_px, reach_px=reach_px, tile_size_px=_choose_tile(reach_px))
 
 
 def make_segmenter(model: keras.Model) -> Callable[[FloatImage], Mask]:
@@ -154,7 +159,7 @@ def make_segmenter(model: keras.Model) -> Callable[[FloatImage], Mask]:
         logits = np.asarray(model.predict_on_batch(noisy[..., None]))
         return logits.argmax(axis=-1).astype(np.uint8)
 
-    return partial(predict_in_tiles, segment, step_px=step_px, reach_px=reach_px)
+    return partial(predict_in_tiles, segment, step_px=step_px, reach_px=reach_px, tile_size_px=_choose_tile(reach_px))
 
 
 def make_method(model: keras.Model, target_field: str) -> Callable[[FloatImage], Any]:

@@ -2,13 +2,15 @@
 
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
-from emdenoise.data.storage import write_atomically
+from emdenoise.data.storage import explain_os_errors, write_atomically
 from emdenoise.errors import DataError, MissingInputError
 
 MAX_FILES = 1000
 MAX_BYTES = 2**30
+MAX_DEPTH = 10
 MAX_RATIO = 200
 """Largest size of a file after and before compression; weights and records shrink to a tenth at best."""
 BLOCK_BYTES = 2**20
@@ -45,6 +47,8 @@ def extract_archive(path: Path, folder: Path) -> None:
     DataError
         If it is no archive, or has links, paths that lead out of it, names that stand twice, encrypted files, or more
         or larger files than any honest package.
+    StorageError
+        If the folder cannot be written.
     """
     if not path.is_file():
         raise MissingInputError(f"{path.name}: no such package; give the file that the submit command wrote.")
@@ -55,7 +59,7 @@ def extract_archive(path: Path, folder: Path) -> None:
             for entry in entries:
                 if not entry.is_dir():
                     _extract(archive, entry, folder / entry.filename)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
         raise DataError(f"{path.name}: is no whole archive: {error}; pack it again by the submit command.") from error
 
 
@@ -79,6 +83,8 @@ def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
             raise refuse(f"the path {entry.filename!r} leads out of the package")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise refuse(f"{entry.filename} is a link or a device")
+        if len(parts) > MAX_DEPTH or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise refuse(f"{entry.filename[:80]} is nested too deep, or compressed in another way")
         if entry.flag_bits & 1:
             raise refuse(f"{entry.filename} is encrypted")
         if entry.filename.lower() in seen:
@@ -94,11 +100,12 @@ def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
     """Unpack one file, no further than the size that the archive announces."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     remaining = entry.file_size
-    with archive.open(entry) as source, path.open("xb") as destination:
-        while block := source.read(BLOCK_BYTES):
-            remaining -= len(block)
-            if remaining < 0:
-                raise zipfile.BadZipFile(f"{entry.filename} is larger than the archive says")
-            destination.write(block)
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(entry) as source, path.open("xb") as destination:
+            while block := source.read(BLOCK_BYTES):
+                remaining -= len(block)
+                if remaining < 0:
+                    raise zipfile.BadZipFile(f"{entry.filename} is larger than the archive says")
+                destination.write(block)

@@ -216,6 +216,8 @@ def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(
                 f"metric is {name}; the runs of this study have {', '.join(known)}; correct the study file."
             )
+        if network[name]["mean"] is None:
+            raise SettingsError(f"metric is {name}; no test image has it; take another metric in the study file.")
     results = read_record(run.output_dir, "train").results
     return {
         "score": float(network[metrics[0]]["mean"]),

@@ -6,28 +6,24 @@ Each check adds its problems to one list; none of them trusts another.
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
 from emdenoise import __version__
-from emdenoise.config.loading import check_settings, hash_settings
+from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.storage import hash_file
-from emdenoise.errors import DataError, EMDenoiseError, SettingsError
+from emdenoise.errors import SettingsError
 from emdenoise.evaluation.score import ImageScores
-from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
 from emdenoise.results.mllog import NUM_RUNS, check_log
+from emdenoise.results.packages import Submission, SubmittedRun
 from emdenoise.results.scores import summarise_scores
 from emdenoise.results.submission import (
     LOG_FILE,
     MODEL_FILES,
-    PACKAGE_FILE,
-    SCORES_FILE,
     TASK_NAMES,
     Package,
     SystemDescription,
@@ -35,91 +31,8 @@ from emdenoise.results.submission import (
     name_folder,
 )
 
-MAX_JSON_BYTES = 20_000_000
 CLOCK_SLACK_S = 2.0
 """By how much the sum of the parts may exceed the whole: rounding, and starting the clock."""
-RUN_FILES = {f"{RECORDS_FOLDER}/{task}.json" for task in TASK_NAMES} | {
-    SCORES_FILE,
-    LOG_FILE,
-    *(f"model/{name}" for name in MODEL_FILES),
-}
-AnyModel = TypeVar("AnyModel", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class SubmittedRun:
-    """One run of a package.
-
-    Attributes
-    ----------
-    name : str
-    folder : Path
-    config : RunConfig
-        The settings that its records name, checked.
-    records : dict of str to TaskRecord
-        By task.
-    scores : dict
-        Content of ``scores.json``.
-    """
-
-    name: str
-    folder: Path
-    config: RunConfig
-    records: dict[str, TaskRecord]
-    scores: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A package whose files could be read.
-
-    Attributes
-    ----------
-    package : Package
-    system : SystemDescription
-    runs : list of SubmittedRun
-    """
-
-    package: Package
-    system: SystemDescription
-    runs: list[SubmittedRun]
-
-
-def read_submission(folder: Path) -> tuple[Submission | None, list[str]]:
-    """Read a package, file by file.
-
-    Parameters
-    ----------
-    folder : Path
-        The unpacked package.
-
-    Returns
-    -------
-    Submission or None, list of str
-        None where nothing can be judged; and the problems so far.
-    """
-    try:
-        package = _read_json(folder / PACKAGE_FILE, Package)
-    except DataError as error:
-        return None, [str(error)]
-    problems = list(_check_files(folder, package))
-    root = folder / package.division / name_folder(package.organisation)
-    try:
-        system = _read_json(root / "systems" / f"{package.system}.json", SystemDescription)
-    except DataError as error:
-        return None, [*problems, str(error)]
-    place = root / "results" / package.system / package.workload
-    runs = []
-    for path in sorted(place.glob("run_*")):
-        try:
-            runs.append(_read_run(path))
-        except EMDenoiseError as error:
-            problems.append(f"{path.name}: {error}")
-    expected = {PACKAGE_FILE, f"{root.relative_to(folder)}/systems/{package.system}.json"}
-    expected |= {f"{path.relative_to(folder)}/{name}" for path in place.glob("run_*") for name in RUN_FILES}
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    problems += [f"{name} does not belong into a package" for name in sorted(found - expected)]
-    return Submission(package, system, runs), problems
 
 
 def judge_submission(
@@ -149,6 +62,13 @@ def judge_submission(
     needed = NUM_RUNS if package.division == "closed" else 1
     if len(runs) < needed:
         problems.append(f"{len(runs)} whole runs; division {package.division} needs {needed}")
+    for run in runs:
+        found, stated = (
+            len(run.records["train"].environment.get("accelerators") or []),
+            submission.system.accelerators_per_node,
+        )
+        if found != stated:
+            problems.append(f"{run.name}: {found} accelerators, the system has {stated}")
     if (
         submission.system.submitter != package.organisation
         or name_folder(submission.system.system_name) != package.system
@@ -167,45 +87,6 @@ def judge_submission(
     return problems
 
 
-def _read_json(path: Path, kind: type[AnyModel]) -> AnyModel:
-    if not path.is_file():
-        raise DataError(f"{path.name} is missing")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise DataError(f"{path.name} is {path.stat().st_size:,} bytes; at most {MAX_JSON_BYTES:,} are allowed")
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _check_files(folder: Path, package: Package) -> Iterator[str]:
-    for name, digest in package.files.items():
-        path = folder / name
-        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            yield f"{name} is missing"
-        elif hash_file(path) != digest:
-            yield f"{name} is not the file that package.json names"
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    for name in sorted(found - {PACKAGE_FILE} - set(package.files)):
-        yield f"{name} is not named in package.json"
-
-
-def _read_run(folder: Path) -> SubmittedRun:
-    for task in TASK_NAMES:
-        _read_json(folder / RECORDS_FOLDER / f"{task}.json", TaskRecord)
-    records = {task: read_record(folder, task) for task in TASK_NAMES}
-    config = check_settings(records["test"].settings, RunConfig, "the settings of its records")
-    path = folder / SCORES_FILE
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise DataError(f"{SCORES_FILE} is too large")
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{SCORES_FILE} cannot be read") from error
-    return SubmittedRun(folder.name, folder, config, records, scores)
-
-
 def _compare_runs(runs: list[SubmittedRun]) -> Iterator[str]:
     """Find runs that are no runs of their own."""
     own: dict[str, Callable[[SubmittedRun], object]] = {
@@ -222,7 +103,7 @@ def _compare_runs(runs: list[SubmittedRun]) -> Iterator[str]:
     shared: dict[str, Callable[[SubmittedRun], object]] = {
         "settings": lambda run: hash_settings(run.config.model_copy(update={"seed": 0})),
         "commit": lambda run: run.records["train"].commit,
-        "processor": lambda run: run.records["train"].environment.get("cpu_model"),
+        "processor": lambda run: str(run.records["train"].environment.get("cpu_model")),
         "test images": lambda run: run.records["test"].inputs.get("test.h5"),
     }
     for what, read in shared.items():
@@ -238,11 +119,11 @@ def _judge_settings(run: SubmittedRun, package: Package, check_division: Callabl
         check_division(config)
     except SettingsError as error:
         yield str(error)
+    tested = run.records["test"]
     for task, record in run.records.items():
-        if (
-            record.settings_sha256 != run.records["test"].settings_sha256
-            or record.settings != run.records["test"].settings
-        ):
+        # A study makes its images once, with the settings of its first run.
+        sections = ("data", "simulation") if task in ("download", "preprocess") else tuple(tested.settings)
+        if any(record.settings.get(section) != tested.settings.get(section) for section in sections):
             yield f"{task} ran with other settings than test"
         if record.emdenoise_version != package.emdenoise_version:
             yield f"{task} ran with EMDenoise {record.emdenoise_version}"
@@ -250,13 +131,18 @@ def _judge_settings(run: SubmittedRun, package: Package, check_division: Callabl
             yield f"{task} ran with commit {record.commit[:12]}, the package names {package.commit[:12]}"
         if record.is_dirty:
             yield f"{task} ran with files that differ from their commit"
-    if run.config.data.mirror is None and hash_settings(config) != run.records["test"].settings_sha256:
+    if config.data.mirror is not None and config.division == "closed":
+        yield "data.mirror is set; the images of the closed division are simulated"
+    is_hidden = "(path " in (config.data.mirror or "")  # a path of the submitter's machine, which is in no record
+    if hash_settings(config) != tested.settings_sha256 and not is_hidden:
         yield "the hash of its settings is not that of its settings"
 
 
 def _judge_chain(run: SubmittedRun) -> Iterator[str]:
     """Follow the hashes from the images to the scores."""
     records = run.records
+    if records["preprocess"].inputs != records["download"].outputs:
+        yield "preprocess read other files than download left"
     made = records["preprocess"].outputs
     for task, names in (("train", ("train.h5", "validation.h5")), ("test", ("validation.h5", "test.h5"))):
         for name in names:
@@ -298,16 +184,13 @@ def _judge_scores(run: SubmittedRun) -> Iterator[str]:
             if len(values) != len(specimens):
                 yield f"{method} {metric} has {len(values)} images of {len(specimens)}"
                 return
-            if any(value is not None and not math.isfinite(value) for value in values):
-                yield f"{method} {metric} has values that are not finite"
-                return
     methods = {
         name: ImageScores(
             {
                 metric: np.array([np.nan if value is None else value for value in values])
                 for metric, values in metrics.items()
             },
-            images_per_second=run.scores.get("methods", {}).get(name, {}).get("images_per_second") or math.inf,
+            images_per_second=_read_speed(run.scores, name),
         )
         for name, metrics in per_image.items()
     }
@@ -317,6 +200,12 @@ def _judge_scores(run: SubmittedRun) -> Iterator[str]:
             name for name in expected["methods"] if expected["methods"][name] != run.scores.get("methods", {}).get(name)
         ]
         yield f"scores.json does not follow from the scores of the images{': ' + ', '.join(wrong) if wrong else ''}"
+
+
+def _read_speed(scores: dict[str, Any], name: str) -> float:
+    """Read the speed of a method; infinite, which is written as null, where it is no positive number."""
+    rate = scores["methods"].get(name, {}).get("images_per_second")
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else math.inf
 
 
 def _judge_clock(run: SubmittedRun) -> Iterator[str]:
@@ -342,10 +231,10 @@ def _judge_clock(run: SubmittedRun) -> Iterator[str]:
             yield f"epoch {epoch['epoch']}: images, seconds and images/s do not agree"
     if end > 1000 * (starts[2] + records[2].duration_s + CLOCK_SLACK_S):
         yield "the epochs end after the training"
-    if [epoch["epoch"] for epoch in history] != list(range(1, len(history) + 1)) or len(
-        history
-    ) > run.config.training.epochs:
-        yield "epochs are missing or too many"
+    training = run.config.training
+    is_whole = len(history) == training.epochs or (training.early_stopping_epochs and len(history) < training.epochs)
+    if [epoch["epoch"] for epoch in history] != list(range(1, len(history) + 1)) or not is_whole:
+        yield f"has {len(history)} of {training.epochs} epochs"
 
 
 def _judge_log(run: SubmittedRun, system: SystemDescription, target_loss: float | None) -> Iterator[str]:
@@ -353,9 +242,9 @@ def _judge_log(run: SubmittedRun, system: SystemDescription, target_loss: float 
     if not path.is_file():
         yield f"has no {LOG_FILE}: the training was interrupted or has no epochs"
         return
-    for problem in check_log(path):
-        yield f"{LOG_FILE}: {problem}"
     try:
+        for problem in check_log(path):
+            yield f"{LOG_FILE}: {problem}"
         events = make_events(run.records["train"], system, target_loss)
         expected = [(event.time_ms, event.key, event.value, event.metadata) for event in events]
         lines = [json.loads(line.removeprefix(":::MLLOG ")) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -6,6 +6,7 @@ checker of MLCommons.
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,15 +47,32 @@ class Event:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def list_events(train: TaskRecord, *, organisation: str, system: str, target_loss: float | None) -> list[Event]:
+@dataclass(frozen=True)
+class Submitter:
+    """Who ran a training, and on what.
+
+    Attributes
+    ----------
+    organisation, system : str
+    status : str
+        ``onprem``, ``cloud``, ``preview`` or ``research``.
+    num_nodes : int
+    """
+
+    organisation: str
+    system: str
+    status: str
+    num_nodes: int
+
+
+def list_events(train: TaskRecord, submitter: Submitter, *, target_loss: float | None) -> list[Event]:
     """List what happened in a training, in order.
 
     Parameters
     ----------
     train : TaskRecord
         With at least one epoch, not continued after an interruption: the clock of a part is not the clock of the whole.
-    organisation, system : str
-        Who ran it, on what.
+    submitter : Submitter
     target_loss : float or None
         Validation loss that ends the run with success; None where the workload has no target yet: the run then ends
         with its last epoch.
@@ -71,7 +89,13 @@ def list_events(train: TaskRecord, *, organisation: str, system: str, target_los
     history = train.results.get("history", [])
     if not history or train.results.get("num_continued_epochs"):
         raise ValueError(f"the training has {len(history)} epochs, or was interrupted and continued; run it as a whole")
-    facts = {"submission_org": organisation, "submission_platform": system, **_collect_facts(train)}
+    facts = {
+        "submission_org": submitter.organisation,
+        "submission_platform": submitter.system,
+        "submission_status": submitter.status,
+        "number_of_nodes": submitter.num_nodes,
+        **_collect_facts(train),
+    }
     return list(_tell(train, history, facts, target_loss))
 
 
@@ -80,11 +104,9 @@ def _collect_facts(train: TaskRecord) -> dict[str, object]:
     settings, training = train.settings, train.settings["training"]
     return {
         "submission_division": settings["division"],
-        "submission_status": "research",
         "submission_benchmark": BENCHMARK_OF_WORKLOAD.format(settings["workload"]),
         "cache_clear": True,
         "seed": settings["seed"],
-        "number_of_nodes": 1,
         "accelerators_per_node": len(train.environment.get("accelerators", [])),
         "global_batch_size": training["batch_size"],
         "gradient_accumulation_steps": 1,
@@ -136,7 +158,7 @@ def write_log(path: Path, events: Sequence[Event]) -> None:
     from mlperf_logging.mllog.mllog import MLLogger
 
     with write_atomically(path) as partial, _open_logger(partial) as logger:
-        log = MLLogger(logger, root_dir=str(Path(__file__).parents[2]))
+        log = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
         for event in events:
             write = {"start": log.start, "end": log.end, "event": log.event}[event.kind]
             write(event.key, event.value, metadata=event.metadata, time_ms=event.time_ms)

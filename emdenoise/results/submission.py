@@ -17,7 +17,7 @@ from emdenoise.config.architectures import Settings
 from emdenoise.data.storage import hash_file, write_json
 from emdenoise.errors import MissingInputError
 from emdenoise.results.manifest import RECORDS_FOLDER, Sha256, TaskRecord, read_record
-from emdenoise.results.mllog import Event, list_events, write_log
+from emdenoise.results.mllog import Event, Submitter, list_events, write_log
 
 PACKAGE_FILE, LOG_FILE, SCORES_FILE = "package.json", "result.txt", "scores.json"
 TASK_NAMES = ("download", "preprocess", "train", "test")
@@ -77,21 +77,21 @@ class Package(BaseModel):
     """Of all runs."""
     workload: Literal["denoise", "segment"]
     """Of all runs."""
-    organisation: str
+    organisation: Text
     """Who hands it in."""
-    system: str
+    system: str = Field(pattern=r"^[a-z0-9_]{1,100}$")
     """Machine, an entry of ``systems``."""
     emdenoise_version: str
     """Scores compare only within the same major.minor."""
-    commit: str
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
     """Commit of the code of all runs."""
-    files: dict[str, Sha256]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,300}$")], Sha256]
     """SHA-256 of every file but this one, by its path."""
 
 
 def name_folder(text: str) -> str:
     """Make the name of a folder of a text."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:100] or "unnamed"
 
 
 def build_package(runs: Sequence[Path], system: SystemDescription, target_loss: float | None, folder: Path) -> Package:
@@ -150,7 +150,8 @@ def build_package(runs: Sequence[Path], system: SystemDescription, target_loss: 
 
 def make_events(train: TaskRecord, system: SystemDescription, target_loss: float | None) -> list[Event]:
     """List the events of a training for the log of a package."""
-    return list_events(train, organisation=system.submitter, system=system.system_name, target_loss=target_loss)
+    submitter = Submitter(system.submitter, system.system_name, system.status, system.number_of_nodes)
+    return list_events(train, submitter, target_loss=target_loss)
 
 
 def _copy_run(run: Path, place: Path) -> None:

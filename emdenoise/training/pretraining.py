@@ -137,15 +137,15 @@ def show_pretrained(config: RunConfig, model_dir: Path, noisy: Sequence[FloatIma
     ----------
     config : RunConfig
     model_dir : Path
-        With the folder ``pretrained``, where the run pretrains.
+        With the folder ``pretrained``, where the run pretrains; one that was handed in does not have it.
     noisy : sequence of ndarray of float32, shape (height, width)
 
     Returns
     -------
     dict
-        The noisy images as ``noisy`` and the restored ones as ``pretrained``; empty without pretraining.
+        The noisy images as ``noisy`` and the restored ones as ``pretrained``; empty without that network.
     """
-    if config.pretraining.method == "none":
+    if config.pretraining.method == "none" or not (model_dir / PRETRAINED_FOLDER / DESCRIPTION_FILE).exists():
         return {}
     restore = make_denoiser(load_model(model_dir / PRETRAINED_FOLDER).model)
     return {"noisy": list(noisy), "pretrained": [restore(image[None])[0] for image in noisy]}

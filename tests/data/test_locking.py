@@ -53,6 +53,14 @@ def test_a_task_makes_what_it_writes_and_misses_nothing_that_it_reads(tmp_path: 
     assert task(data_dir=tmp_path / "data", model_dir=tmp_path / "model") == "False True"
 
 
+def test_one_folder_may_stand_for_several_parameters(tmp_path: Path) -> None:
+    @hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"))
+    def task(*, data_dir: Path, model_dir: Path, output_dir: Path) -> str:
+        return "done"
+
+    assert task(data_dir=tmp_path, model_dir=tmp_path, output_dir=tmp_path / "." / "") == "done"
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(

@@ -106,12 +106,20 @@ def test_tiles_show_no_seam(
     assert tiled == pytest.approx(at_once, abs=1e-5 * float(np.abs(at_once).max()))
 
 
-def test_tiles_that_are_smaller_than_the_reach_are_refused(noisy: FloatImage) -> None:
+def test_tiles_that_are_smaller_than_the_reach_are_refused() -> None:
+    large = np.zeros((1, 128, 128), np.float32)
     with pytest.raises(ValueError, match="tiles are 64 px; expected a multiple of 8 above 112"):
-        predict_in_tiles(lambda images: images, noisy, step_px=8, reach_px=56, tile_size_px=64)
+        predict_in_tiles(lambda images: images, large, step_px=8, reach_px=56, tile_size_px=64)
 
 
 def test_an_image_whose_sides_do_not_fit_the_network_is_predicted_whole(make_network: Network) -> None:
     noisy = np.random.default_rng(2).random((1, 37, 41), dtype=np.float32)
     assert make_denoiser(make_network("unet"))(noisy).shape == noisy.shape
     assert make_segmenter(make_network("unet", output_channels=3))(noisy).shape == noisy.shape
+
+
+def test_a_network_of_many_levels_is_tested_on_small_images_and_in_larger_tiles(make_network: Network) -> None:
+    denoise = make_denoiser(make_network("unet", filters=(2, 2, 2, 2, 2)))
+    for size in (64, 600):
+        noisy = np.random.default_rng(3).random((1, size, size), dtype=np.float32)
+        assert denoise(noisy).shape == noisy.shape

@@ -14,8 +14,9 @@ from emdenoise import __version__
 from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.evaluation.score import ImageScores
-from emdenoise.results.judging import judge_submission, read_submission
+from emdenoise.results.judging import judge_submission
 from emdenoise.results.manifest import TaskRecord
+from emdenoise.results.packages import read_submission
 from emdenoise.results.scores import summarise_scores
 from emdenoise.results.submission import SystemDescription, build_package
 from emdenoise.workloads.contract import check_division
@@ -68,7 +69,7 @@ def write_run(folder: Path, config: RunConfig) -> None:
             "num_images": 600,
             "started_at_ms": int((START_S + begun + 31 + 2.6 * number) * 1000),
         }
-        for number in range(3)
+        for number in range(10)
     ]
     methods = {
         name: {"psnr_db": [float(value) for value in rng.uniform(low, low + 2, 6)]}
@@ -80,14 +81,14 @@ def write_run(folder: Path, config: RunConfig) -> None:
         "preprocess": {"started_at": make_time(begun + 15), "duration_s": 5.0, "outputs": data},
         "train": {
             "started_at": make_time(begun + 30),
-            "duration_s": 20.0,
+            "duration_s": 40.0,
             "phases_s": {"train": 8.0},
             "inputs": {name: data[name] for name in ("train.h5", "validation.h5")},
             "outputs": {"weights": weights},
             "results": {"history": history, "num_validation_images": 100, "num_continued_epochs": 0},
         },
         "test": {
-            "started_at": make_time(begun + 60),
+            "started_at": make_time(begun + 75),
             "duration_s": 30.0,
             "inputs": {name: data[name] for name in ("validation.h5", "test.h5")} | {"weights": weights},
             "results": {"per_image": methods, "specimens": SPECIMENS},
@@ -200,6 +201,9 @@ class Tamper:
     def copy_file(self, name: str, source: int, destination: int) -> None:
         (self.runs / f"run_{destination}" / name).write_bytes((self.runs / f"run_{source}" / name).read_bytes())
 
+    def write(self, name: str, text: str, run: int = 0) -> None:
+        (self.runs / f"run_{run}" / name).write_text(text)
+
     def reseal(self) -> None:
         files = {
             path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -244,7 +248,7 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
     ),
     "a score that is not a number": (
         lambda it: it.edit("records/test.json", set_item(*PER_IMAGE, 0, value=float("nan"))),
-        "network psnr_db has values that are not finite",
+        "test.json: results.per_image.network.psnr_db.0: Input should be a finite number",
     ),
     "bad images left out": (
         lambda it: it.edit(
@@ -254,7 +258,7 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
     ),
     "no scores of images": (
         lambda it: it.edit("records/test.json", lambda record: record["results"].pop("per_image")),
-        "the record of the test has no scores of images",
+        "test.json: results.per_image: Field required",
     ),
     "a run copied": (lambda it: it.copy_run(0, 3), "run_3 has the seed of run_0"),
     "a run copied with a new seed": (
@@ -386,7 +390,7 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
     ),
     "an epoch left out": (
         lambda it: it.edit("records/train.json", lambda record: record["results"]["history"].pop(1)),
-        "epochs are missing or too many",
+        "has 9 of 10 epochs",
     ),
     "tested before it was trained": (
         lambda it: it.edit("records/test.json", set_item("started_at", value=make_time(20))),
@@ -408,6 +412,61 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
         lambda it: (it.runs / "run_0/scores.json").write_text("[" * 100_000),
         "scores.json cannot be read",
     ),
+    "a training ten times shorter": (
+        lambda it: [
+            it.edit("records/train.json", lambda record: record["results"]["history"].__delitem__(slice(1, None)), run)
+            for run in range(5)
+        ],
+        "has 1 of 10 epochs",
+    ),
+    "all images of one specimen": (
+        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=6 * ["a"])),
+        "scores.json does not follow",
+    ),
+    "preprocessed files that were not downloaded": (
+        lambda it: it.edit("records/preprocess.json", set_item("inputs", value={"graphene/train.h5": "f" * 64})),
+        "preprocess read other files than download left",
+    ),
+    "a mirror in the closed division": (
+        lambda it: it.edit_settings("data", mirror="/somewhere"),
+        "data.mirror is set",
+    ),
+    "more accelerators than the system has": (
+        lambda it: it.edit("records/train.json", set_item("environment", "accelerators", value=["GPU"])),
+        "run_0: 1 accelerators, the system has 0",
+    ),
+    "a system outside the package": (
+        lambda it: it.edit_package(system="../../../../outside"),
+        "package.json: system",
+    ),
+    "a commit that is none": (lambda it: it.edit_package(commit="my fork"), "package.json: commit"),
+    "a name without end": (lambda it: it.edit_package(files={"a" * 5000: "a" * 64}), "package.json: files"),
+    "scores that are a list": (lambda it: it.write("scores.json", "[]"), "scores.json has no scores of methods"),
+    "a log of empty events": (lambda it: it.write("result.txt", ":::MLLOG {}\n"), "result.txt"),
+    "an epoch without its time": (
+        lambda it: it.edit("records/train.json", lambda record: record["results"]["history"][0].pop("train_s")),
+        "train.json: results.history.0.train_s: Field required",
+    ),
+    "an epoch without end": (
+        lambda it: it.edit("records/train.json", set_item(*HISTORY, 0, "validation_s", value=float("inf"))),
+        "train.json: results.history.0.validation_s",
+    ),
+    "scores of images that are a list": (
+        lambda it: it.edit("records/test.json", set_item("results", "per_image", value=[])),
+        "test.json: results.per_image",
+    ),
+    "a processor that is a list": (
+        lambda it: it.edit("records/train.json", set_item("environment", "cpu_model", value=[])),
+        "the runs differ in processor",
+    ),
+    "work without end": (
+        lambda it: it.edit_settings("evaluation", num_resamples=1_000_000_000),
+        "asks for more images or resamples than a judge makes",
+    ),
+    "images without end": (
+        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=100_000 * ["a"])),
+        "test.json: results.specimens",
+    ),
     "no package.json": (lambda it: (it.folder / "package.json").write_text("[]"), "package.json"),
 }
 UNSEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
@@ -425,7 +484,7 @@ def test_a_package_that_was_tampered_with_is_refused_with_its_reason(name: str, 
     tamper, reason = SEALED[name]
     it = Tamper(package)
     tamper(it)
-    if name != "no package.json":
+    if name not in ("no package.json", "a name without end"):
         it.reseal()
     problems = judge(package)
     assert any(reason in problem for problem in problems), problems

@@ -27,7 +27,7 @@ def change(write_run: WriteRun, tmp_path: Path) -> Callable[..., list[Finding]]:
         edit(records)
         copy = tmp_path / "copy"
         write(copy, records)
-        return compare_results(original, copy, is_trained_again=is_trained_again)
+        return compare_results(original, copy, copy, is_trained_again=is_trained_again)
 
     return compare
 
@@ -148,3 +148,12 @@ def test_data_that_are_missing_are_different_whatever_the_machine(change: Callab
         del records["preprocess"]["outputs"]["test.h5"]
 
     assert find(change(edit), "test.h5").verdict == "different"
+
+
+def test_scores_that_agree_in_the_mean_alone_are_different(change: Callable[..., list[Finding]]) -> None:
+    def edit(records: dict[str, Any]) -> None:
+        set_machine(records)
+        scores = get_scores(records, "gaussian")
+        scores[0], scores[1] = scores[0] + 2, scores[1] - 2
+
+    assert find(change(edit), "gaussian psnr_db").verdict == "different"
