@@ -1,6 +1,7 @@
 """Comparing the runs of a study: one table and figures, from records and scores alone."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from emdenoise.config.study import RunKey
 from emdenoise.data.storage import write_atomically, write_json
 from emdenoise.errors import SettingsError
 from emdenoise.evaluation.statistics import Interval, bootstrap_mean
-from emdenoise.results.figures import draw_comparison, draw_matrices
+from emdenoise.results.figures import Point, draw_comparison, draw_matrices
 from emdenoise.results.manifest import read_record
 from emdenoise.seeding import make_generator
 
@@ -200,11 +201,18 @@ def _draw(comparison: Comparison) -> bytes:
             matrix = matrices.setdefault(name, np.full((len(conditions), len(conditions)), np.nan))
             matrix[conditions.index(row.trained_on), conditions.index(row.tested_on)] = row.score.mean
         return draw_matrices(matrices, conditions, comparison.metric)
-    curves: dict[str, list[tuple[int | None, float, float, float]]] = {}
+    panels: dict[str, dict[str, list[Point]]] = {}
     for row in comparison.rows:
-        point = (row.num_images, row.score.mean, row.score.low, row.score.high)
-        curves.setdefault(row.variant, []).append(point)
-    return draw_comparison(curves, comparison.metric)
+        shown = {comparison.metric: row.score, f"over {comparison.reference}": row.difference}
+        for name, interval in shown.items():
+            if interval is not None:
+                point = (row.num_images, interval.mean, interval.low, interval.high)
+                panels.setdefault(name, {}).setdefault(row.variant, []).append(point)
+        if row.epochs_to_reference is not None:
+            name = f"epochs to the end of {comparison.reference}"
+            bare = (row.num_images, row.epochs_to_reference, math.nan, math.nan)
+            panels.setdefault(name, {}).setdefault(row.variant, []).append(bare)
+    return draw_comparison(panels)
 
 
 def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:

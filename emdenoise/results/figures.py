@@ -18,6 +18,8 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
+Point = tuple[int | None, float, float, float]
+"""Number of images, mean, lower and upper bound."""
 TRAINING_COLOUR, VALIDATION_COLOUR = "#9aa5b1", "#0b6e99"
 LINES = {"training": ("loss", TRAINING_COLOUR), "validation": ("validation_loss", VALIDATION_COLOUR)}
 ADVERSARIAL_LINES = {
@@ -96,32 +98,39 @@ def draw_pictures(pictures: Mapping[str, Sequence[npt.NDArray[Any]]], captions: 
         return _to_png(figure)
 
 
-def draw_comparison(curves: Mapping[str, Sequence[tuple[int | None, float, float, float]]], metric: str) -> bytes:
-    """Draw a score against the number of training images, one curve a variant.
+def draw_comparison(panels: Mapping[str, Mapping[str, Sequence[Point]]]) -> bytes:
+    """Draw quantities against the number of training images, a panel each, one curve a variant.
 
     Parameters
     ----------
-    curves : mapping of str to sequence of (num_images, mean, low, high)
-        By variant, in rising order; None stands for all images and is drawn last.
-    metric : str
-        What the score is.
+    panels : mapping of str to mapping of str to sequence of (num_images, mean, low, high)
+        By what is drawn and by variant, in rising order; None images stand for all and are drawn last. Bounds that are
+        NaN are left out.
 
     Returns
     -------
     bytes
         PNG.
     """
-    numbers = list(dict.fromkeys(point[0] for points in curves.values() for point in points))
+    curves = [points for variants in panels.values() for points in variants.values()]
+    numbers = sorted({point[0] for points in curves for point in points}, key=lambda number: number or float("inf"))
+    names = list(dict.fromkeys(name for variants in panels.values() for name in variants))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.5, 3.6), layout="constrained")
-        axis = figure.subplots()
-        for index, (name, points) in enumerate(curves.items()):
-            places = [numbers.index(point[0]) + 0.06 * (index - (len(curves) - 1) / 2) for point in points]
-            means, lows, highs = (np.array([point[column] for point in points]) for column in (1, 2, 3))
-            axis.errorbar(places, means, yerr=[means - lows, highs - means], fmt="o-", ms=4, capsize=3, label=name)
-        axis.set_xticks(range(len(numbers)), ["all" if number is None else str(number) for number in numbers])
-        axis.set(xlabel="training images with labels", ylabel=metric)
-        axis.legend(frameon=False)
+        figure = Figure(figsize=(1 + 3.9 * len(panels), 3.4), layout="constrained")
+        for axis, (label, variants) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            for name, points in variants.items():
+                index = names.index(name)
+                places = [numbers.index(point[0]) + 0.06 * (index - (len(names) - 1) / 2) for point in points]
+                means, lows, highs = (np.array([point[column] for point in points], float) for column in (1, 2, 3))
+                bars = {"fmt": "o-", "ms": 4, "capsize": 3, "label": name, "color": f"C{index}"}
+                axis.errorbar(places, means, yerr=[means - lows, highs - means], **bars)
+            if label.startswith("over "):
+                axis.axhline(0, color="#888888", lw=0.8)
+            axis.set_xticks(range(len(numbers)), ["all" if number is None else str(number) for number in numbers])
+            axis.set(xlabel="training images", ylabel=label)
+        figure.axes[0].legend(frameon=False)
         return _to_png(figure)
 
 
@@ -152,6 +161,8 @@ def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: S
             axis.set_xticks(range(len(conditions)), conditions)
             axis.set_yticks(range(len(conditions)), conditions)
             for (row, column), value in np.ndenumerate(matrix):
+                if np.isnan(value):
+                    continue
                 is_dark = value < (low + high) / 2
                 axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if is_dark else "black")
         return _to_png(figure)

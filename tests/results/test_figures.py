@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from emdenoise.results import figures
-from emdenoise.results.figures import draw_comparison, draw_learning_curve, draw_pictures
+from emdenoise.results.figures import draw_comparison, draw_learning_curve, draw_matrices, draw_pictures
 from emdenoise.seeding import make_generator
 
 
@@ -119,8 +119,19 @@ def test_masks_have_one_colour_a_label_beside_grey_images(drawn: list[Figure]) -
 
 def test_a_comparison_has_a_curve_for_each_variant_over_the_numbers_of_images(drawn: list[Figure]) -> None:
     curves = {"scratch": [(4, 0.5, 0.4, 0.6), (None, 0.9, 0.85, 0.95)], "denoise": [(4, 0.7, 0.6, 0.8)]}
-    draw_comparison(curves, "dice")
-    axis = drawn[0].axes[0]
+    draw_comparison({"dice": curves, "over scratch": {"denoise": [(4, 0.2, 0.1, float("nan"))]}})
+    axis, differences = drawn[0].axes
+    assert differences.get_ylabel() == "over scratch"
+    assert len(differences.containers) == 1
     assert [label.get_text() for label in axis.get_xticklabels()] == ["4", "all"]
     assert axis.get_ylabel() == "dice"
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["scratch", "denoise"]
+
+
+def test_a_matrix_shows_each_score_where_it_was_trained_and_tested(drawn: list[Figure]) -> None:
+    matrices = {"scratch": np.array([[0.8, 0.3], [np.nan, 0.7]]), "denoise": np.array([[0.9, 0.6], [0.5, 0.8]])}
+    assert read_png(draw_matrices(matrices, ["fine", "coarse"], "dice")).ndim == 3
+    first, second = drawn[0].axes
+    assert [label.get_text() for label in first.get_xticklabels()] == ["fine", "coarse"]
+    assert [text.get_text() for text in second.texts] == ["0.90", "0.60", "0.50", "0.80"]
+    assert "nan" not in [text.get_text() for text in first.texts]
