@@ -44,8 +44,8 @@ class TrainingResult:
     ----------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``, ``validation_s``,
-        ``images_per_second``, ``num_images``, ``first_step_s``, ``started_at_ms`` (since 1970, UTC) and, of masks,
-        ``validation_dice``; losses are means over the images.
+        ``images_per_second``, ``num_images``, ``first_step_s``, ``started_at_ms`` (since 1970, UTC) and
+        `validation_dice` of masks; losses are means over the images.
     num_continued_epochs : int
         Epochs that an interrupted run had done before.
     first_step_s : float

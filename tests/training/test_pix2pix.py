@@ -222,7 +222,7 @@ def test_a_continued_training_ends_with_the_bits_of_an_undisturbed_one(
         for one, other in zip(found.optimizer.variables, expected.optimizer.variables, strict=True):
             assert np.array_equal(one, other), one.path
     assert [step[:3] for step in progress.steps] == [("train", number, 6) for number in range(3, 7)]
-    assert re.fullmatch(r"epoch 3/3, loss \S+, discriminator \S+", progress.steps[-1][3])
+    assert re.fullmatch(r"epoch 3/3, loss \S+, discriminator loss \S+", progress.steps[-1][3])
 
 
 def test_the_losses_of_an_epoch_are_means_over_its_images(undisturbed: Run) -> None:
