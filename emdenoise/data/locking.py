@@ -59,6 +59,15 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _can_be_made(folder: Path) -> bool:
+    """Make a folder; where that fails the task says so, after it has read its settings."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
+
+
 def hold_folders(
     *, reads: tuple[str, ...] = (), writes: tuple[str, ...]
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
@@ -82,7 +91,8 @@ def hold_folders(
             held = {folders[name].resolve(): name in writes for name in (*reads, *writes)}
             with ExitStack() as stack:
                 for folder, is_written in held.items():
-                    stack.enter_context(lock_folder(folder, is_written=is_written))
+                    if not is_written or _can_be_made(folder):
+                        stack.enter_context(lock_folder(folder, is_written=is_written))
                 return task(*arguments, **options)
 
         return run

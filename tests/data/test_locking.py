@@ -61,6 +61,15 @@ def test_one_folder_may_stand_for_several_parameters(tmp_path: Path) -> None:
     assert task(data_dir=tmp_path, model_dir=tmp_path, output_dir=tmp_path / "." / "") == "done"
 
 
+def test_a_task_whose_folder_cannot_be_made_speaks_for_itself(tmp_path: Path) -> None:
+    @hold_folders(writes=("model_dir",))
+    def task(*, model_dir: Path) -> str:
+        return "wrong settings"
+
+    (tmp_path / "file").write_text("in the way")
+    assert task(model_dir=tmp_path / "file" / "model") == "wrong settings"
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
