@@ -11,8 +11,8 @@ from emdenoise.config.loading import load_settings
 from emdenoise.data.locking import hold_folders
 from emdenoise.errors import EXIT_REFUTED, EMDenoiseError
 from emdenoise.progress import Progress
-from emdenoise.tasks import Outcome, download, preprocess
-from emdenoise.verification import write_settings
+from emdenoise.tasks import Outcome
+from emdenoise.verification import make_data, write_settings
 
 if TYPE_CHECKING:
     from emdenoise.results.packages import Submission
@@ -55,7 +55,7 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
         if submission is None or problems:  # what is wrong already does not decide what this machine computes
             return _refuse([*problems, "its weights were not tested"])
         try:
-            _make_data(submission.runs[0].folder, work_dir, progress)
+            make_data(submission.runs[0].folder, work_dir, progress)
             for number, run in enumerate(submission.runs):
                 progress.step("test weights", number, len(submission.runs), run.name)
                 problems += [f"{run.name}: {problem}" for problem in _rescore(run.folder, work_dir)]
@@ -103,14 +103,6 @@ def _tabulate(submission: "Submission") -> list[list[str]]:
         rows.append([run.name, str(run.config.seed), *shown])
     average_s = average_times(times_s)
     return [*rows, ["by the rules", "", "", "–" if average_s is None else f"{average_s:.1f}"]]
-
-
-def _make_data(run_dir: Path, work_dir: Path, progress: Progress) -> None:
-    """Make the images of a run; those that are not simulated are looked for in ``raw_data`` of the work folder."""
-    parameters_file = write_settings(run_dir, work_dir)
-    raw_data_dir, data_dir = work_dir / "raw_data", work_dir / "data"
-    download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
-    preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
 
 
 def _rescore(run_dir: Path, work_dir: Path) -> list[str]:

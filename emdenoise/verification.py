@@ -16,12 +16,8 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
 
     Images that are not simulated are looked for in ``raw_data`` of the work folder.
     """
-    parameters_file = write_settings(result_dir, work_dir)
-    raw_data_dir, data_dir, model_dir, output_dir = (
-        work_dir / name for name in ("raw_data", "data", "model", "output")
-    )
-    download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
-    preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
+    parameters_file = make_data(result_dir, work_dir, progress)
+    data_dir, model_dir, output_dir = (work_dir / name for name in ("data", "model", "output"))
     folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     train(parameters_file=parameters_file, **folders, progress=progress)
     test(parameters_file=parameters_file, **folders, progress=progress)
@@ -35,6 +31,24 @@ def rescore(*, result_dir: Path, data_dir: Path, model_dir: Path, work_dir: Path
     folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     test(parameters_file=parameters_file, **folders, progress=progress)
     return _judge(result_dir, output_dir, data_dir, is_trained_again=False)
+
+
+def make_data(result_dir: Path, work_dir: Path, progress: Progress) -> Path:
+    """Make the images of a result again, in ``data`` of the work folder; returns the parameters file.
+
+    Parameters
+    ----------
+    result_dir : Path
+        Folder with ``records``.
+    work_dir : Path
+        Images that are not simulated are looked for in its ``raw_data``.
+    progress : Progress
+    """
+    parameters_file = write_settings(result_dir, work_dir)
+    raw_data_dir, data_dir = work_dir / "raw_data", work_dir / "data"
+    download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
+    preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
+    return parameters_file
 
 
 def write_settings(result_dir: Path, work_dir: Path) -> Path:
@@ -59,14 +73,11 @@ def write_settings(result_dir: Path, work_dir: Path) -> Path:
 
 
 def _judge(result_dir: Path, output_dir: Path, data_dir: Path, *, is_trained_again: bool) -> Outcome:
-    from emdenoise.results.verification import compare_results, find_worst, make_verdict_table
+    from emdenoise.results.verification import VERDICTS, compare_results, find_worst, make_verdict_table
 
     findings = compare_results(result_dir, output_dir, data_dir, is_trained_again=is_trained_again)
     worst = find_worst(findings)
-    counts = ", ".join(
-        f"{sum(finding.verdict == verdict for finding in findings)} {verdict}"
-        for verdict in ("equal", "within tolerance", "different")
-    )
+    counts = ", ".join(f"{sum(finding.verdict == verdict for finding in findings)} {verdict}" for verdict in VERDICTS)
     return Outcome(
         f"The result is {worst}: {counts} of {len(findings)} parts.",
         make_verdict_table([finding for finding in findings if finding.verdict != "equal"]) if worst != "equal" else [],

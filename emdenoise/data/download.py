@@ -18,8 +18,8 @@ from urllib.request import url2pathname
 from pydantic import TypeAdapter
 
 from emdenoise.data.locking import lock_folder
-from emdenoise.data.storage import hash_file, write_json
-from emdenoise.errors import DataError, DownloadError, SettingsError, StorageError
+from emdenoise.data.storage import explain_os_errors, hash_file, write_json
+from emdenoise.errors import DataError, DownloadError, SettingsError
 from emdenoise.progress import Progress
 
 CHECKSUMS = "checksums.json"
@@ -204,7 +204,7 @@ class _Partial:
     def begin(self, version: _Version) -> int:
         """Make ready to continue this version, or to begin anew; give the number of bytes that are there."""
         wanted = json.dumps(asdict(version))
-        with _storage_errors(self.final):
+        with explain_os_errors(self.final):
             self.final.parent.mkdir(parents=True, exist_ok=True)
             is_same = version.tag and self.version_path.exists() and self.version_path.read_text() == wanted
             if not is_same:
@@ -215,7 +215,7 @@ class _Partial:
 
     def write(self, offset: int, blocks: Iterator[bytes], show: Callable[[int], None]) -> int:
         """Write what follows the first `offset` bytes; give the number of bytes that are there."""
-        with _storage_errors(self.final), self.path.open("r+b" if offset else "wb") as file:
+        with explain_os_errors(self.final), self.path.open("r+b" if offset else "wb") as file:
             file.seek(offset)
             for block in blocks:
                 file.write(block)
@@ -232,13 +232,13 @@ class _Partial:
 
     def discard(self) -> None:
         """Forget what has arrived."""
-        with _storage_errors(self.final):
+        with explain_os_errors(self.final):
             self.path.unlink(missing_ok=True)
             self.version_path.unlink(missing_ok=True)
 
     def move_into_place(self) -> None:
         """Give the file its name, once it is verified."""
-        with _storage_errors(self.final):
+        with explain_os_errors(self.final):
             self.path.replace(self.final)
             self.version_path.unlink(missing_ok=True)
 
@@ -370,14 +370,3 @@ class _Remote:
             return _TransientError(f"{self.place} sent nothing for {self.timeout_s:g} s {when}")
         reason = re.sub(r": <.*>|\s+", " ", str(error)).strip()
         return _TransientError(f"{self.place} failed {when}: {reason or type(error).__name__}")
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path.parent.name}/{path.name} cannot be written: {error.strerror or error}; "
-            "free space or give a folder that you may write, and run the task again."
-        ) from error

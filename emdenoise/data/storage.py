@@ -340,8 +340,9 @@ class RecordFile:
         images = self.read(field, tiles)
         if not self.has_tiles:
             return images[0]
+        window = slice(tiles[0], tiles[-1] + 1)
         rows, columns, heights, widths = (
-            self.read_attribute(name)[tiles].astype(int)
+            self._file[f"attributes/{name}"][window].astype(int)
             for name in ("tile_row_px", "tile_column_px", "image_height_px", "image_width_px")
         )
         return assemble_tiles(list(images), list(zip(rows, columns, strict=True)), (heights[0], widths[0]))

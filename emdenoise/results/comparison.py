@@ -147,6 +147,12 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
         base = {seed: known_base[seed] for seed in own if seed in known_base}
         reached = [_find_epoch(own[seed], base[seed]) for seed in base]
         known = [figures for figures in reached if figures is not None]
+        scores = {name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics}
+        differences = {
+            name: _average([own[seed]["scores"][name] - base[seed]["scores"][name] for seed in base])
+            for name in metrics
+            if variant != reference and base
+        }
         rows.append(
             Row(
                 variant=variant,
@@ -154,18 +160,10 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
                 tested_on=tested_on,
                 num_images=num_images,
                 num_seeds=len(own),
-                score=_average([figures["score"] for figures in own.values()]),
-                other_scores={
-                    name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics[1:]
-                },
-                other_differences={
-                    name: _average([own[seed]["scores"][name] - base[seed]["scores"][name] for seed in base])
-                    for name in metrics[1:]
-                    if variant != reference and base
-                },
-                difference=None
-                if variant == reference or not base
-                else _average([own[seed]["score"] - base[seed]["score"] for seed in base]),
+                score=scores[metrics[0]],
+                other_scores={name: scores[name] for name in metrics[1:]},
+                difference=differences.get(metrics[0]),
+                other_differences={name: differences[name] for name in metrics[1:] if name in differences},
                 epochs_to_reference=float(np.mean([epochs for epochs, _ in known])) if known else None,
                 seconds_to_reference=float(np.mean([seconds for _, seconds in known])) if known else None,
                 num_reached=len(known),
@@ -228,7 +226,6 @@ def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(f"metric is {name}; no test image has it; take another metric in the study file.")
     results = read_record(run.output_dir, "train").results
     return {
-        "score": float(network[metrics[0]]["mean"]),
         "scores": {name: float(network[name]["mean"]) for name in metrics},
         "history": results["history"],
         "pretraining_s": results.get("pretraining", {}).get("duration_s", 0.0),

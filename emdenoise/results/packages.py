@@ -12,7 +12,7 @@ from emdenoise.config.loading import check_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.storage import hash_file
 from emdenoise.errors import DataError, EMDenoiseError
-from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
+from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord
 from emdenoise.results.submission import (
     LOG_FILE,
     MODEL_FILES,
@@ -152,8 +152,13 @@ def _read_json(path: Path, kind: type[AnyModel]) -> AnyModel:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise DataError(f"{path.name}: {_describe(error)}") from error
+
+
+def _describe(error: ValidationError) -> str:
+    """Say where the first problem is, and what."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _check_files(folder: Path, package: Package) -> Iterator[str]:
@@ -169,16 +174,12 @@ def _check_files(folder: Path, package: Package) -> Iterator[str]:
 
 
 def _read_run(folder: Path) -> SubmittedRun:
-    for task in TASK_NAMES:
-        _read_json(folder / RECORDS_FOLDER / f"{task}.json", TaskRecord)
-    records = {task: read_record(folder, task) for task in TASK_NAMES}
+    records = {task: _read_json(folder / RECORDS_FOLDER / f"{task}.json", TaskRecord) for task in TASK_NAMES}
     for task, kind in (("train", TrainFigures), ("test", TestFigures)):
         try:
             kind.model_validate(records[task].results)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise DataError(f"{task}.json: results.{where}: {first['msg']}") from error
+            raise DataError(f"{task}.json: results.{_describe(error)}") from error
     config = check_settings(records["test"].settings, RunConfig, "the settings of its records")
     if config.evaluation.num_resamples > MAX_RESAMPLES or config.simulation.num_train > MAX_IMAGES:
         raise DataError("asks for more images or resamples than a judge makes")
