@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdenoise.config.loading import load_settings
+from emdenoise.config.loading import check_settings, load_settings
+from emdenoise.config.schema import RunConfig
 from emdenoise.data.locking import hold_folders
 from emdenoise.errors import EXIT_REFUTED, EMDenoiseError
 from emdenoise.progress import Progress
@@ -24,14 +25,12 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
     """Pack runs, each a folder with output and model as a study leaves them, into one file to hand in."""
     from emdenoise.results.archive import write_archive
     from emdenoise.results.submission import SystemDescription, build_package
-    from emdenoise.workloads import WORKLOADS
 
     system = load_settings(system_file, SystemDescription)
     runs = sorted(path.parent for path in runs_dir.glob("*/output") if path.is_dir())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        target_loss = WORKLOADS[_read_workload(runs)].target_loss if runs else None
-        package = build_package(runs, system, target_loss, folder)
+        package = build_package(runs, system, _find_target(runs[0]) if runs else None, folder)
         write_archive(folder, package_file)
     progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
     return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
@@ -50,8 +49,7 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
         extract_archive(package_file, Path(name))
         submission, problems = read_submission(Path(name))
         if submission is not None:
-            target_loss = WORKLOADS[submission.package.workload].target_loss
-            problems += judge_submission(submission, target_loss, check_division)
+            problems += judge_submission(submission, WORKLOADS[submission.package.workload].find_target, check_division)
         if submission is None or problems:  # what is wrong already does not decide what this machine computes
             return _refuse([*problems, "its weights were not tested"])
         try:
@@ -79,10 +77,13 @@ def _accept(submission: "Submission") -> Outcome:
     return Outcome(message, _tabulate(submission))
 
 
-def _read_workload(runs: list[Path]) -> str:
+def _find_target(run: Path) -> float | None:
     from emdenoise.results.manifest import read_record
+    from emdenoise.workloads import WORKLOADS
 
-    return str(read_record(runs[0] / "output", "test").settings["workload"])
+    settings = read_record(run / "output", "test").settings
+    config = check_settings(settings, RunConfig, f"the settings in the records of {run.name}")
+    return WORKLOADS[config.workload].find_target(config)
 
 
 def _tabulate(submission: "Submission") -> list[list[str]]:
@@ -92,10 +93,11 @@ def _tabulate(submission: "Submission") -> list[list[str]]:
     from emdenoise.workloads import WORKLOADS
 
     workload = WORKLOADS[submission.package.workload]
-    clock = "training [s]" if workload.target_loss is None else "time to quality [s]"
+    target_loss = workload.find_target(submission.runs[0].config)
+    clock = "training [s]" if target_loss is None else f"time to validation loss {target_loss:g} [s]"
     rows, times_s = [["run", "seed", workload.main_metric, clock]], []
     for run in submission.runs:
-        events = make_events(run.records["train"], submission.system, workload.target_loss)
+        events = make_events(run.records["train"], submission.system, target_loss)
         if (time_s := measure_time_to_quality(events)) is not None:
             times_s.append(time_s)
         score = run.scores["methods"]["network"][workload.main_metric]["mean"]

@@ -32,6 +32,7 @@ workspace=$(cd "$workspace" && pwd)
 folder=$(cd "$(dirname "$parameters")" && pwd)
 [ -f "$sif" ] || "$program" build "$sif" "$here/build/apptainer.def" || fail "$sif cannot be built; give SIF=FILE"
 
+options+=(--env "EMDENOISE_IMAGE=sha256:$(sha256sum "$sif" | cut -d " " -f 1)")
 options+=(--bind "$workspace:/emdenoise/workspace" --bind "$folder:/emdenoise/parameters:ro" --pwd /emdenoise)
 IFS=, read -r -a tasks <<<"$1"
 for task in "${tasks[@]}"; do

@@ -23,7 +23,7 @@ workspace=${2:-$here/workspace}
 parameters=${3:-$here/workspace/parameters/default.parameters.yaml}
 
 command -v "${engine[0]}" >/dev/null || fail "${engine[0]} is not installed; set ENGINE to docker or podman"
-"${engine[@]}" image inspect "$image" >/dev/null 2>&1 ||
+id=$("${engine[@]}" image inspect --format '{{.Id}}' "$image" 2>/dev/null) ||
     fail "${engine[*]} has no image $image, or may not be used; make it with: make image, or see: ${engine[*]} info"
 [ -f "$parameters" ] || fail "the parameters file $parameters is not there"
 mkdir -p "$workspace" || fail "the workspace $workspace cannot be made"
@@ -33,6 +33,7 @@ folder=$(cd "$(dirname "$parameters")" && pwd)
 options=(
     --rm --user "$(id -u):$(id -g)" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
     --volume "$workspace:/emdenoise/workspace" --volume "$folder:/emdenoise/parameters:ro" --workdir /emdenoise
+    --env "EMDENOISE_IMAGE=sha256:${id#sha256:}"
 )
 if [[ ${engine[-1]} == *podman ]]; then
     # Rootless Podman makes the caller root inside unless told; and SELinux would hide the workspace.

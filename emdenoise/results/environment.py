@@ -9,6 +9,8 @@ from pathlib import Path
 PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "scipy", "scikit-image", "h5py", "abtem", "ase")
 COMMIT_VARIABLE = "EMDENOISE_COMMIT"
 """Set in the container image, which has no git."""
+IMAGE_VARIABLE = "EMDENOISE_IMAGE"
+"""Set by the launchers: an image does not know its own hash."""
 
 
 def describe_environment(accelerators: list[str]) -> dict[str, object]:
@@ -23,7 +25,8 @@ def describe_environment(accelerators: list[str]) -> dict[str, object]:
     -------
     dict
         ``python``, ``system``, ``machine``, ``cpu_model``, ``cpu_count``, ``memory_gib``, ``accelerators``,
-        ``packages``, ``is_container``.
+        ``packages``; ``image``, the hash of the container image, ``unknown`` where the launcher did not say it, None
+        on a bare machine.
     """
     return {
         "python": platform.python_version(),
@@ -34,7 +37,7 @@ def describe_environment(accelerators: list[str]) -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "accelerators": accelerators,
         "packages": {name: found for name in PACKAGES if (found := _find_version(name)) is not None},
-        "is_container": COMMIT_VARIABLE in os.environ,
+        "image": (os.environ.get(IMAGE_VARIABLE) or "unknown") if COMMIT_VARIABLE in os.environ else None,
     }
 
 

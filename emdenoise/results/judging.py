@@ -36,15 +36,17 @@ CLOCK_SLACK_S = 2.0
 
 
 def judge_submission(
-    submission: Submission, target_loss: float | None, check_division: Callable[[RunConfig], None]
+    submission: Submission,
+    find_target: Callable[[RunConfig], float | None],
+    check_division: Callable[[RunConfig], None],
 ) -> list[str]:
     """List everything that is wrong with a package, as far as its files tell.
 
     Parameters
     ----------
     submission : Submission
-    target_loss : float or None
-        Of the workload.
+    find_target : callable
+        Gives the validation loss that a run must reach, or None.
     check_division : callable
         Raises `SettingsError` where a run does not keep the rules of its division.
 
@@ -81,7 +83,7 @@ def judge_submission(
             _judge_chain(run),
             _judge_scores(run),
             _judge_clock(run),
-            _judge_log(run, submission.system, target_loss),
+            _judge_log(run, submission.system, find_target(run.config)),
         )
         problems += [f"{run.name}: {problem}" for check in checks for problem in check]
     return problems

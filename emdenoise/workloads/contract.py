@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.config.architectures import UNetSettings
-from emdenoise.config.schema import EvaluationSettings, RunConfig, SimulationSettings
+from emdenoise.config.schema import DataSettings, EvaluationSettings, RunConfig, SimulationSettings
 from emdenoise.data.storage import RecordFile
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.evaluation.score import ImageScores
@@ -86,8 +86,8 @@ class Workload:
         ``(config, network, validation, test, progress) -> Evaluation``; `network` is the trained network as a denoiser
         or segmenter.
     target_loss : float or None
-        Validation loss that a training of the closed division must reach (docs/benchmark.md justifies it); None where
-        no target is set yet.
+        Validation loss that a training on the images of the closed division must reach (docs/benchmark.md justifies
+        it); None where no target is set yet.
     """
 
     name: str
@@ -103,6 +103,11 @@ class Workload:
     def fields(self) -> tuple[str, str]:
         """Input and target field."""
         return self.input_field, self.target_field
+
+    def find_target(self, config: RunConfig) -> float | None:
+        """Give the target of a run; None where its images or its loss are not those of the closed division."""
+        is_reference = (config.data, config.simulation) == (DataSettings(), SimulationSettings())
+        return self.target_loss if is_reference and config.training.loss == CLOSED_LOSSES[self.name] else None
 
     def count_outputs(self, records: RecordFile) -> int:
         """Count the output channels that a network for these images needs.

@@ -30,6 +30,18 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str
     return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
+def read_images(workspace: Path) -> set[str]:
+    """Read the image that each task ran in, by its record."""
+    records = [json.loads(path.read_text()) for path in (workspace / "output" / "records").glob("*.json")]
+    return {record["environment"]["image"] for record in records}
+
+
+def find_image(engine: str = "docker", **options: Any) -> str:
+    """Ask the engine for the hash of the image."""
+    found = run(engine, "image", "inspect", IMAGE, "--format", "{{.Id}}", **options).stdout.strip()
+    return f"sha256:{found.removeprefix('sha256:')}"
+
+
 def read_results(workspace: Path) -> dict[str, Any]:
     """Read what must not depend on where it ran: hashes of data and weights, and the scores."""
     records = [json.loads((workspace / "output" / "records" / f"{task}.json").read_text()) for task in TASKS.split(",")]

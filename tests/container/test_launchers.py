@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.container.engine import ROOT, TASKS, USER, needs, read_results, run
+from emdenoise.data.storage import hash_file
+from tests.container.engine import ROOT, TASKS, USER, find_image, needs, read_images, read_results, run
 
 pytestmark = [pytest.mark.container, needs("docker")]
 
@@ -29,6 +30,7 @@ def test_docker_gives_the_numbers_of_the_bare_machine_and_files_of_the_caller(
     result = run(*caller, launcher, TASKS, workspace, parameters, env={**os.environ, "HOME": "/nonexistent"})
     assert result.returncode == 0, result.stdout + result.stderr
     assert read_results(workspace) == bare_results
+    assert read_images(workspace) == {find_image()}
     assert list_owners(workspace) == {USER}
 
 
@@ -40,6 +42,7 @@ def test_podman_gives_the_numbers_of_the_bare_machine(
     result = run("run/docker.sh", TASKS, workspace, parameters, env={**podman_image, "ENGINE": "podman"})
     assert result.returncode == 0, result.stdout + result.stderr
     assert read_results(workspace) == bare_results
+    assert read_images(workspace) == {find_image("podman", env=podman_image)}
     assert list_owners(workspace) == {os.geteuid()}
 
 
@@ -51,6 +54,7 @@ def test_apptainer_gives_the_numbers_of_the_bare_machine(
     result = run("run/apptainer.sh", TASKS, workspace, parameters, env=apptainer)
     assert result.returncode == 0, result.stdout + result.stderr
     assert read_results(workspace) == bare_results
+    assert read_images(workspace) == {f"sha256:{hash_file(Path(apptainer['SIF']))}"}
 
 
 def test_a_launcher_ends_with_the_exit_code_of_the_task_that_failed(image: str, workspace: Path) -> None:

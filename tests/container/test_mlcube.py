@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.container.engine import ROOT, TASKS, needs, read_results, run
+from emdenoise.data.storage import hash_file
+from tests.container.engine import ROOT, TASKS, find_image, needs, read_images, read_results, run
 
 MLCUBE = os.environ.get("MLCUBE", "mlcube")
 pytestmark = [pytest.mark.container, needs("docker"), needs(MLCUBE)]
@@ -28,6 +29,7 @@ def run_cube(platform: str, workspace: Path, environment: dict[str, str], *overr
 def test_docker(image: str, workspace: Path, bare_results: dict[str, Any]) -> None:
     run_cube("docker", workspace, dict(os.environ))
     assert read_results(workspace) == bare_results
+    assert read_images(workspace) == {find_image()}
     assert run("docker", "ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout == ""
 
 
@@ -36,6 +38,7 @@ def test_podman(podman_image: dict[str, str], workspace: Path, bare_results: dic
     # The image is there already: `auto` does not build it a second time.
     run_cube("podman", workspace, podman_image, "--", "-Prunner.build_strategy=auto")
     assert read_results(workspace) == bare_results
+    assert read_images(workspace) == {find_image("podman", env=podman_image)}
 
 
 @needs("apptainer")
@@ -44,6 +47,7 @@ def test_singularity(apptainer: dict[str, str], workspace: Path, bare_results: d
     (workspace / ".image" / "emdenoise.sif").symlink_to(apptainer["SIF"])
     run_cube("singularity", workspace, apptainer)
     assert read_results(workspace) == bare_results
+    assert read_images(workspace) == {f"sha256:{hash_file(Path(apptainer['SIF']))}"}
 
 
 def test_a_task_without_the_one_before_it_ends_with_its_exit_code(image: str, workspace: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emdenoise.results import environment
-from emdenoise.results.environment import COMMIT_VARIABLE, describe_code, describe_environment
+from emdenoise.results.environment import COMMIT_VARIABLE, IMAGE_VARIABLE, describe_code, describe_environment
 
 
 def test_the_machine_is_described_by_json_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,12 +27,12 @@ def test_the_machine_is_described_by_json_values(monkeypatch: pytest.MonkeyPatch
         "memory_gib",
         "accelerators",
         "packages",
-        "is_container",
+        "image",
     }
     assert found["python"] == platform.python_version()
     assert found["accelerators"] == ["GPU 9000"]
     assert found["cpu_count"] == len(os.sched_getaffinity(0))
-    assert found["is_container"] is False
+    assert found["image"] is None
     assert found["cpu_model"]
 
 
@@ -52,7 +52,17 @@ def test_in_a_container_the_image_says_the_commit(
 ) -> None:
     monkeypatch.setenv(COMMIT_VARIABLE, value)
     assert describe_code() == expected
-    assert describe_environment([])["is_container"] is True
+
+
+@pytest.mark.parametrize(("value", "expected"), [("sha256:5f4d", "sha256:5f4d"), ("", "unknown"), (None, "unknown")])
+def test_in_a_container_the_launcher_says_the_image(
+    value: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(COMMIT_VARIABLE, "c0ffee")
+    monkeypatch.delenv(IMAGE_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(IMAGE_VARIABLE, value)
+    assert describe_environment([])["image"] == expected
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def package(tmp_path: Path) -> Path:
 def judge(folder: Path) -> list[str]:
     submission, problems = read_submission(folder)
     if submission is not None:
-        problems = problems + judge_submission(submission, TARGET_LOSS, check_division)
+        problems = problems + judge_submission(submission, lambda config: TARGET_LOSS, check_division)
     return problems
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.errors import SettingsError
 from emdenoise.evaluation.score import ImageScores
 from emdenoise.evaluation.throughput import Latency
-from emdenoise.workloads.contract import Evaluation, check_division, choose_pictures
+from emdenoise.workloads import WORKLOADS
+from emdenoise.workloads.contract import CLOSED_LOSSES, Evaluation, check_division, choose_pictures
 
 
 def make_closed(**changes: Any) -> RunConfig:
@@ -37,6 +39,24 @@ def test_the_defaults_are_a_run_of_the_closed_division() -> None:
 )
 def test_the_closed_division_leaves_the_recipe_free(free: dict[str, Any]) -> None:
     check_division(make_closed(**free))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_target_holds_where_images_and_loss_are_those_of_the_closed_division(name: str) -> None:
+    workload = replace(WORKLOADS[name], target_loss=0.25)
+    training = {"loss": CLOSED_LOSSES[name]}
+    assert workload.find_target(make_closed(workload=name, training=training)) == 0.25
+    assert (
+        workload.find_target(make_closed(workload=name, division="open", training={**training, "flip": True})) == 0.25
+    )
+    for other in ({"simulation": {"num_test": 10}}, {"data": {"seed": 1}}):
+        config = make_closed(workload=name, division="open", training=training, **other)
+        assert workload.find_target(config) is None
+
+
+def test_another_loss_cannot_reach_the_target() -> None:
+    config = make_closed(division="open", training={"loss": "mean_absolute_error"})
+    assert replace(WORKLOADS["denoise"], target_loss=0.25).find_target(config) is None
 
 
 FIXED: list[tuple[str, Any, str]] = [
