@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
+REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-slow test-container mlcube check format docs bench image lock clean
+.PHONY: help setup benchmark reference test test-slow test-container mlcube check format docs bench image lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,8 +27,16 @@ $(VENV)/.installed: build/requirements.build.txt build/requirements.dev.txt pypr
 benchmark: setup  ## simulate, preprocess, train, test; ends with a table and a report (PARAMETERS=smoke)
 	run/bare.sh download,preprocess,train,test workspace workspace/parameters/$(PARAMETERS).parameters.yaml
 
-test: setup  ## the fast tests
+test: setup  ## the fast tests, then the smoke run repeated from its reference record
 	$(BIN)/python -m pytest --numprocesses=2
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+		$(BIN)/emdenoise verify --result_dir=$(REFERENCE) --work_dir=$$scratch --log_dir=$$scratch/logs
+
+reference: setup  ## make the reference record of the smoke run anew, after a change that moves its numbers
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+		run/bare.sh download,preprocess,train,test $$scratch workspace/parameters/smoke.parameters.yaml && \
+		rm -rf $(REFERENCE) && mkdir -p $(REFERENCE) && \
+		cp -r $$scratch/output/records $$scratch/output/scores.json $(REFERENCE)
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow

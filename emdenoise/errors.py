@@ -50,6 +50,15 @@ class ModelError(EMDenoiseError):
     exit_code = 8
 
 
+class StoppedError(EMDenoiseError):
+    """The system asked a task to stop before its end; what is done is kept, and the same command goes on.
+
+    The exit code is EX_TEMPFAIL of ``sysexits.h``: a scheduler may start the job again.
+    """
+
+    exit_code = 75
+
+
 class PackageError(EMDenoiseError):
     """An optional package is not installed."""
 

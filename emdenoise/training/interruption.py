@@ -1,4 +1,4 @@
-"""What a training leaves on disk after each epoch, so that the same training goes on after it was killed.
+"""What a training leaves on disk after each epoch, so that the same training goes on after it was killed or stopped.
 
 One folder holds the weights with the optimizer's state of the last epoch, of every network where several learn
 together, the best weights where training may end early, and ``state.json``, which is written last and holds the
@@ -7,8 +7,13 @@ hashes of the files that belong together.
 
 import json
 import shutil
-from dataclasses import dataclass
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -22,6 +27,75 @@ BEST_FILE = "best.weights.h5"
 
 History = list[dict[str, float]]
 """Figures of each epoch so far, by name."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send ahead of the end of a job's time, or before they give its place to another."""
+
+
+@dataclass
+class BegunEpoch:
+    """An epoch of which some steps are done.
+
+    Attributes
+    ----------
+    started_at_ms : int
+        Since 1970, UTC [ms].
+    num_steps, num_images : int
+        Done so far.
+    train_s, first_step_s : float
+        Time of all steps so far and of the first one [s].
+    loss_sums : dict of str to float
+        Sums over the images.
+    """
+
+    started_at_ms: int
+    num_steps: int = 0
+    num_images: int = 0
+    train_s: float = 0.0
+    first_step_s: float = 0.0
+    loss_sums: dict[str, float] = field(default_factory=dict)
+
+    def mean(self, name: str) -> float:
+        """Give the mean of a loss over the images so far."""
+        return self.loss_sums[name] / self.num_images
+
+    def describe(self, epoch: int) -> dict[str, float]:
+        """Give the figures of epoch `epoch`, counted from 0, for the history."""
+        return {name: self.mean(name) for name in self.loss_sums} | {
+            "epoch": epoch + 1,
+            "started_at_ms": self.started_at_ms,
+            "num_images": self.num_images,
+            "train_s": self.train_s,
+            "first_step_s": self.first_step_s,
+            "images_per_second": self.num_images / self.train_s,
+        }
+
+
+class Kept(NamedTuple):
+    """How far an interrupted training came: epochs that are done, and the one that was stopped in the middle."""
+
+    history: History
+    begun: BegunEpoch | None
+
+
+@contextmanager
+def heed_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the signals that ask for the end into a request that is heard between two steps.
+
+    Yields
+    ------
+    callable
+        Whether the end was requested. Outside the main thread signals are left as they are.
+    """
+    request = threading.Event()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, lambda *details: request.set()) for number in STOP_SIGNALS}
+    try:
+        yield request.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -39,8 +113,10 @@ class CheckpointFolder:
     path: Path
     run_key: str
 
-    def save(self, model: keras.Model, history: History, *partners: keras.Model) -> None:
-        """Keep weights, optimizer and history after an epoch; files of earlier epochs are removed.
+    def save(
+        self, model: keras.Model, history: History, *partners: keras.Model, begun: BegunEpoch | None = None
+    ) -> None:
+        """Keep weights, optimizer and history after an epoch, or in the middle of one; files of before are removed.
 
         `partners` are networks that learn together with the model.
 
@@ -49,7 +125,7 @@ class CheckpointFolder:
         StorageError
             If the folder cannot be written.
         """
-        weights = self._name_weights(len(history), partners)
+        weights = self._name_weights(len(history), begun, partners)
         for network, path in zip((model, *partners), weights, strict=True):
             write_weights(network, path)
         state = {
@@ -59,6 +135,7 @@ class CheckpointFolder:
                 keras.ops.convert_to_numpy(state).tolist() for state in _list_random_states(model, *partners)
             ],
             "history": history,
+            "begun": None if begun is None else asdict(begun),
         }
         write_json(self.path / STATE_FILE, state)
         for old in self.path.glob("epoch-*.weights.h5"):
@@ -69,13 +146,13 @@ class CheckpointFolder:
         """Keep the weights of the best epoch so far."""
         write_weights(model, self.path / BEST_FILE)
 
-    def restore(self, model: keras.Model, *partners: keras.Model) -> History:
-        """Load the last epoch into a compiled model, and into those that learn together with it.
+    def restore(self, model: keras.Model, *partners: keras.Model) -> Kept:
+        """Load the last state into a compiled model, and into those that learn together with it.
 
         Returns
         -------
-        list of dict
-            History of the epochs that are done; empty where there is no whole checkpoint of this training.
+        Kept
+            Empty where there is no whole checkpoint of this training.
 
         Raises
         ------
@@ -85,27 +162,29 @@ class CheckpointFolder:
         try:
             state = json.loads((self.path / STATE_FILE).read_text(encoding="utf-8"))
             history: History = state["history"]
-            weights = self._name_weights(len(history), partners)
+            begun = None if state["begun"] is None else BegunEpoch(**state["begun"])
+            weights = self._name_weights(len(history), begun, partners)
             is_whole = state["run_key"] == self.run_key and state["sha256"] == [hash_file(path) for path in weights]
             random_states = state["random_states"]
         except (OSError, ValueError, KeyError, TypeError):
-            return []
+            return Kept([], None)
         if not is_whole:
-            return []
+            return Kept([], None)
         for network, path in zip((model, *partners), weights, strict=True):
             network.optimizer.build(network.trainable_variables)
             self._load(network, path)
         for variable, value in zip(_list_random_states(model, *partners), random_states, strict=True):
             variable.assign(np.asarray(value, variable.dtype))
-        return history
+        return Kept(history, begun)
 
     def restore_best(self, model: keras.Model) -> None:
         """Load the weights of the best epoch; raises like `restore`."""
         self._load(model, self.path / BEST_FILE)
 
-    def _name_weights(self, num_epochs: int, partners: tuple[keras.Model, ...]) -> list[Path]:
+    def _name_weights(self, num_epochs: int, begun: BegunEpoch | None, partners: tuple[keras.Model, ...]) -> list[Path]:
+        step = "" if begun is None else f"-step-{begun.num_steps:06d}"
         names = ["", *(f"-{partner.name}" for partner in partners)]
-        return [self.path / f"epoch-{num_epochs:05d}{name}.weights.h5" for name in names]
+        return [self.path / f"epoch-{num_epochs:05d}{step}{name}.weights.h5" for name in names]
 
     def _load(self, model: keras.Model, weights: Path) -> None:
         try:

@@ -17,7 +17,8 @@ from emdenoise.config.schema import PretrainingSettings
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import Progress
-from emdenoise.training.fit import Batches, TrainingResult, take_step, train_epoch, validate
+from emdenoise.training.epochs import Batches, TrainingResult, run_epochs, take_step
+from emdenoise.training.fit import NOTHING_FROZEN
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.schedules import make_optimizer
 
@@ -42,6 +43,16 @@ class Adversaries:
     discriminator: keras.Model
     generator_step: keras.Model
     discriminator_step: keras.Model
+
+    @property
+    def model(self) -> keras.Model:
+        """The network that is validated and kept."""
+        return self.generator
+
+    @property
+    def partners(self) -> tuple[keras.Model, ...]:
+        """The network that learns together with it."""
+        return (self.discriminator,)
 
     def take_step(self, noisy: Images, clean: Images) -> dict[str, float]:
         """Let the discriminator learn, then the generator.
@@ -180,25 +191,15 @@ def train_pix2pix(
     ------
     ValueError
         If the generator does not make one image.
-    StorageError
-        If a checkpoint cannot be written.
-    ModelError
-        If the checkpoint is damaged.
+    StoppedError, StorageError, ModelError
+        As `run_epochs`.
     """
     discriminator = build_patchgan(settings.discriminator_filters)
     pair = join_adversaries(generator, discriminator, settings, settings.epochs * len(batches))
-    history = checkpoint.restore(generator, discriminator)
-    num_continued, first_step_s = len(history), 0.0
-    if num_continued:
-        progress.say(f"An interrupted training of these settings is continued after epoch {num_continued}.")
-    for epoch in range(num_continued, settings.epochs):
-        figures = train_epoch(pair.take_step, batches, epoch, settings.epochs, progress)
-        first_step_s = first_step_s or figures["first_step_s"]
-        figures |= validate(generator, validation)
-        figures["learning_rate"] = float(keras.ops.convert_to_numpy(generator.optimizer.learning_rate))
-        history.append(figures)
-        checkpoint.save(generator, history, discriminator)
-    return TrainingResult(history, num_continued, first_step_s, best_epoch=len(history))
+    to_the_end = settings.model_copy(update={"early_stopping_epochs": None})
+    return run_epochs(
+        pair, batches, validation, to_the_end, checkpoint=checkpoint, progress=progress, freeze=NOTHING_FROZEN
+    )
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import DESCRIPTION_FILE, load_model, save_model
 from emdenoise.models.prediction import make_denoiser
 from emdenoise.progress import Progress, RenamedProgress
-from emdenoise.training.fit import TrainingResult, train_model
+from emdenoise.training.epochs import TrainingResult
+from emdenoise.training.fit import train_model
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.pix2pix import train_pix2pix
 from emdenoise.training.transfer import summarise_transfer, transfer_weights

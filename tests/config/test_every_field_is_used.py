@@ -211,8 +211,8 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
             return {"loss": 1.0}
 
     class NoCheckpoint:
-        def restore(self, model: Any) -> list[Any]:
-            return []
+        def restore(self, model: Any) -> tuple[list[Any], None]:
+            return [], None
 
         def save(self, *state: Any) -> None:
             pass

@@ -1,5 +1,6 @@
 """What the tests of training share: drawn batches in memory, small networks, interruptions."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.models.backend import prepare_backend
 from emdenoise.progress import SilentProgress
-from emdenoise.training.fit import TrainingResult, train_model
+from emdenoise.training.epochs import TrainingResult
+from emdenoise.training.fit import train_model
 from emdenoise.training.interruption import CheckpointFolder
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -20,13 +22,19 @@ RUN_KEY = "settings and data"
 
 
 class DrawnBatches:
-    """Normal noise that depends on seed, epoch and step; targets are `gain` times the images plus `offset`."""
+    """Normal noise that depends on seed, epoch and step; targets are `gain` times the images plus `offset`.
+
+    At `interrupt_at` the training dies; at `stop_at` the system asks it to stop.
+    """
+
+    stop_signal = signal.SIGTERM
 
     def __init__(
         self, *, sizes: tuple[int, ...] = (3, 2), seed: int = 0, gain: float = 0.5, offset: float = 0.1
     ) -> None:
         self.sizes, self.seed, self.gain, self.offset = sizes, seed, gain, offset
         self.interrupt_at: tuple[int, int] | None = None
+        self.stop_at: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -34,6 +42,8 @@ class DrawnBatches:
     def read(self, epoch: int, step: int) -> Batch:
         if (epoch, step) == self.interrupt_at:
             raise KeyboardInterrupt
+        if (epoch, step) == self.stop_at:
+            signal.raise_signal(self.stop_signal)
         shape = (self.sizes[step], 8, 8, 1)
         images = np.random.default_rng([self.seed, epoch, step]).normal(size=shape).astype(np.float32)
         return images, np.float32(self.gain) * images + np.float32(self.offset)

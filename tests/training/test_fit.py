@@ -1,6 +1,7 @@
 """Training: it finds what it should find, and an interrupted one ends with the bits of an undisturbed one."""
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
+from emdenoise.errors import StoppedError
 from emdenoise.models.checkpoints import hash_weights
-from emdenoise.training.fit import TrainingResult
+from emdenoise.training.epochs import TrainingResult
 
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
@@ -108,6 +110,72 @@ def test_a_continued_training_ends_with_the_bits_of_an_undisturbed_one(
     assert found.num_continued_epochs == epoch
     line = f"An interrupted training of these settings is continued after epoch {epoch}."
     assert progress.lines == ([line] if epoch else [])
+
+
+@pytest.mark.parametrize(("place", "number"), [((0, 0), signal.SIGUSR1), ((1, 1), signal.SIGTERM)], ids=str)
+def test_a_training_that_the_system_stops_goes_on_at_the_next_step_to_the_same_bits(
+    place: tuple[int, int],
+    number: signal.Signals,
+    networks: Networks,
+    train: Train,
+    draw_batches: Callable[..., Any],
+    progress: Any,
+) -> None:
+    sizes = (3, 2, 3)
+    undisturbed, stopped, continued = (networks["small"]() for _ in range(3))
+    expected = train(undisturbed, draw_batches(sizes=sizes), folder="undisturbed", **CURVED)
+    batches, steps = draw_batches(sizes=sizes), f"{place[1] + 1} of 3 steps of epoch {place[0] + 1}"
+    batches.stop_at, batches.stop_signal = place, number
+    before = signal.getsignal(number)
+    with pytest.raises(StoppedError, match=rf"kept after {steps}\. Run the task again"):
+        train(stopped, batches, **CURVED)
+    assert signal.getsignal(number) is before
+    found = train(continued, draw_batches(sizes=sizes), progress=progress, **CURVED)
+    _, num_done, num_steps, _ = progress.steps[0]
+    assert (num_done, num_steps) == (3 * place[0] + place[1] + 2, 9)  # what is done is not done again
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    assert without_times(found) == without_times(expected)
+    assert found.num_continued_epochs == place[0] + 1
+    assert progress.lines == [f"An interrupted training of these settings is continued after {steps}."]
+
+
+def test_a_stop_in_the_last_step_of_an_epoch_comes_after_its_validation(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    undisturbed, continued, batches = networks["small"](), networks["small"](), draw_batches()
+    expected = train(undisturbed, folder="undisturbed", **CURVED)
+    batches.stop_at = (0, 1)
+    with pytest.raises(StoppedError, match="kept after 0 of 2 steps of epoch 2"):
+        train(networks["small"](), batches, **CURVED)
+    assert without_times(train(continued, **CURVED)) == without_times(expected)
+    assert hash_weights(continued) == hash_weights(undisturbed)
+
+
+def test_a_stop_in_the_very_last_step_changes_nothing(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    batches = draw_batches()
+    batches.stop_at = (2, 1)
+    assert len(train(networks["small"](), batches, **CURVED).history) == 3
+
+
+def test_a_training_that_was_stopped_twice_and_then_killed_ends_with_the_same_bits(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    sizes = (2, 2, 2, 1)
+    undisturbed, continued = networks["small"](), networks["small"]()
+    train(undisturbed, draw_batches(sizes=sizes), folder="undisturbed", **CURVED)
+    for step in (0, 1):
+        batches = draw_batches(sizes=sizes)
+        batches.stop_at = (1, step)
+        with pytest.raises(StoppedError):
+            train(networks["small"](), batches, **CURVED)
+    batches = draw_batches(sizes=sizes)
+    batches.interrupt_at = (1, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train(networks["small"](), batches, **CURVED)
+    train(continued, draw_batches(sizes=sizes), **CURVED)
+    assert hash_weights(continued) == hash_weights(undisturbed)
 
 
 STOPPING: dict[str, Any] = {"epochs": 50, "early_stopping_epochs": 3, **LINE}

@@ -12,7 +12,7 @@ import pytest
 from emdenoise.errors import ModelError, StorageError
 from emdenoise.models.checkpoints import hash_weights
 from emdenoise.training import interruption
-from emdenoise.training.fit import TrainingResult
+from emdenoise.training.epochs import TrainingResult
 from emdenoise.training.interruption import CheckpointFolder
 
 Networks = dict[str, Callable[..., keras.Model]]
@@ -53,7 +53,7 @@ def test_only_the_last_epoch_is_kept(compiled: Callable[[], keras.Model], tmp_pa
         folder.save(model, history)
         assert list_names(folder.path) == {"state.json", f"epoch-{number:05d}.weights.h5"}
     restored = compiled()
-    assert folder.restore(restored) == history
+    assert folder.restore(restored).history == history
     assert hash_weights(restored) == expected
 
 
@@ -63,7 +63,7 @@ def test_the_state_of_the_dropout_goes_on(compiled: Callable[[], keras.Model], t
     for _ in range(3):
         model(images, training=True)
     folder.save(model, [{"epoch": 1}])
-    assert folder.restore(restored)
+    assert folder.restore(restored).history
     for _ in range(3):
         assert np.array_equal(model(images, training=True), restored(images, training=True))
 
@@ -80,7 +80,7 @@ def test_a_process_that_dies_between_weights_and_state_leaves_the_epoch_before(
         with pytest.raises(KeyboardInterrupt):
             folder.save(model, [{"epoch": 1}, {"epoch": 2}])
     restored = compiled()
-    assert folder.restore(restored) == [{"epoch": 1}]
+    assert folder.restore(restored).history == [{"epoch": 1}]
     assert hash_weights(restored) == before
 
 
@@ -94,7 +94,7 @@ def test_a_process_that_dies_while_it_writes_weights_leaves_the_epoch_before(
     with pytest.raises(KeyboardInterrupt):
         folder.save(model, [{"epoch": 1}, {"epoch": 2}])
     assert list_names(tmp_path) == names
-    assert folder.restore(compiled()) == [{"epoch": 1}]
+    assert folder.restore(compiled()).history == [{"epoch": 1}]
 
 
 def test_files_of_epochs_whose_removal_was_interrupted_go_with_the_next(
@@ -113,8 +113,8 @@ def test_a_checkpoint_of_another_key_is_not_restored(compiled: Callable[[], kera
     untouched = compiled()
     move_weights(model, 1)
     before = hash_weights(untouched)
-    assert CheckpointFolder(tmp_path, "other").restore(untouched) == []
-    assert CheckpointFolder(tmp_path / "absent", "one").restore(untouched) == []
+    assert CheckpointFolder(tmp_path, "other").restore(untouched).history == []
+    assert CheckpointFolder(tmp_path / "absent", "one").restore(untouched).history == []
     assert hash_weights(untouched) == before
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_checkpoint_is_none(
     folder.save(model, [{"epoch": 1}])
     damage(tmp_path)
     before = move_weights(model, 1)
-    assert folder.restore(model) == []
+    assert folder.restore(model).history == []
     assert hash_weights(model) == before
 
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_of_another_architecture_is_an_error_once_and_then_a_new_st
     (folder.path / "state.json").write_text(json.dumps(state | {"random_states": []}))
     with pytest.raises(ModelError, match=r"^epoch-00001.weights.h5: damaged, or not weights of this line; run the tr"):
         folder.restore(other)
-    assert folder.restore(other) == []
+    assert folder.restore(other).history == []
 
 
 def test_remove_leaves_nothing_and_may_be_called_twice(compiled: Callable[[], keras.Model], tmp_path: Path) -> None:

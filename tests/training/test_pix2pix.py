@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import PretrainingSettings
+from emdenoise.errors import StoppedError
 from emdenoise.models.checkpoints import hash_weights
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import SilentProgress
 from emdenoise.training import pix2pix
-from emdenoise.training.fit import TrainingResult, take_step
+from emdenoise.training.epochs import TrainingResult, take_step
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.pix2pix import Adversaries, compute_cross_entropy, join_adversaries, train_pix2pix
 
@@ -95,6 +96,18 @@ def interrupted(networks: Networks, draw_batches: Any, tmp_path_factory: pytest.
     with pytest.raises(KeyboardInterrupt):
         run_training(networks["small"](), batches, draw_batches(**VALIDATION), folder, **CURVED)
     return folder
+
+
+def test_a_training_that_the_system_stops_goes_on_at_the_next_step_to_the_same_bits(
+    undisturbed: Run, networks: Networks, draw_batches: Any, tmp_path: Path
+) -> None:
+    batches = draw_batches()
+    batches.stop_at = (1, 0)
+    with pytest.raises(StoppedError, match="kept after 1 of 2 steps of epoch 2"):
+        run_training(networks["small"](), batches, draw_batches(**VALIDATION), tmp_path, **CURVED)
+    found = run_training(networks["small"](), draw_batches(), draw_batches(**VALIDATION), tmp_path, **CURVED)
+    assert hash_weights(found.generator) == hash_weights(undisturbed.generator)
+    assert hash_weights(found.discriminators[0]) == hash_weights(undisturbed.discriminators[0])
 
 
 @pytest.fixture(scope="module")
@@ -259,8 +272,8 @@ def test_both_networks_are_on_disk_and_one_alone_is_no_checkpoint(undisturbed: R
     shutil.copytree(undisturbed.folder, folder)
     (folder / "epoch-00003-patchgan.weights.h5").unlink()
     checkpoint = CheckpointFolder(folder, "settings and data")
-    assert checkpoint.restore(undisturbed.generator, undisturbed.discriminators[0]) == []
-    assert checkpoint.restore(undisturbed.generator) == []
+    assert checkpoint.restore(undisturbed.generator, undisturbed.discriminators[0]).history == []
+    assert checkpoint.restore(undisturbed.generator).history == []
 
 
 def test_a_generator_of_several_channels_is_refused() -> None:

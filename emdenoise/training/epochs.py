@@ -1,0 +1,235 @@
+"""The loop over epochs that all trainings share: steps, validation, checkpoints, early end, an orderly stop.
+
+Plain steps of Keras instead of `Model.fit`: the order of the images is a function of epoch and step, which
+makes a continued training equal to an undisturbed one.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.data.pipeline import Batch
+from emdenoise.errors import StoppedError
+from emdenoise.progress import Progress
+from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals
+from emdenoise.training.transfer import Freeze
+
+SHOWN_LOSSES = ("loss", "discriminator_loss")
+"""What the progress shows, where there is such a loss."""
+
+
+class Batches(Protocol):
+    """What training reads: `TrainingBatches` or `WholeImages`."""
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+
+    def read(self, epoch: int, step: int) -> Batch:
+        """Read one batch."""
+
+
+class Learner(Protocol):
+    """One network that learns, or several that learn together."""
+
+    @property
+    def model(self) -> keras.Model:
+        """The compiled network that is validated and kept."""
+
+    @property
+    def partners(self) -> tuple[keras.Model, ...]:
+        """Compiled networks that learn together with it."""
+
+    def take_step(self, inputs: Any, targets: Any) -> Mapping[str, float]:
+        """Learn from one batch; gives ``loss`` and other losses, means over the batch."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came out of a training besides the weights in the model.
+
+    Attributes
+    ----------
+    history : list of dict
+        One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``, ``validation_s``,
+        ``images_per_second``, ``num_images``, ``first_step_s``, ``started_at_ms`` (since 1970, UTC) and
+        `validation_dice` of masks; losses are means over the images.
+    num_continued_epochs : int
+        Epochs that an interrupted run had done before, with the one that it had begun.
+    first_step_s : float
+        Time of the first step, in which the backend compiles [s].
+    best_epoch : int
+        Epoch whose weights the model has now.
+    """
+
+    history: History
+    num_continued_epochs: int
+    first_step_s: float
+    best_epoch: int
+
+    @property
+    def images_per_second(self) -> float:
+        """Training speed over all epochs but the first, in which the backend compiles; 0 without epochs."""
+        epochs = self.history[1:] or self.history
+        if not epochs:
+            return 0.0
+        return sum(epoch["num_images"] for epoch in epochs) / sum(epoch["train_s"] for epoch in epochs)
+
+    def summarise(self) -> str:
+        """Say in one line what was done."""
+        if not self.history:
+            return "The pretrained network was left as it is"
+        return (
+            f"Trained {len(self.history)} epochs at {self.images_per_second:.1f} images/s; "
+            f"validation loss {self.history[-1]['validation_loss']:.3g}"
+        )
+
+    def describe(self, model: keras.Model) -> dict[str, Any]:
+        """Say what a record keeps of the training, as JSON values."""
+        return {
+            "num_parameters": model.count_params(),
+            "images_per_second": self.images_per_second,
+            "first_step_s": self.first_step_s,
+            "best_epoch": self.best_epoch,
+            "num_continued_epochs": self.num_continued_epochs,
+            "history": self.history,
+        }
+
+
+def run_epochs(
+    learner: Learner,
+    batches: Batches,
+    validation: Batches,
+    settings: TrainingSettings,
+    *,
+    checkpoint: CheckpointFolder,
+    progress: Progress,
+    freeze: Freeze,
+) -> TrainingResult:
+    """Train all epochs, or those that an interrupted training of the same settings and data left.
+
+    Parameters
+    ----------
+    learner : Learner
+        Has the trained weights afterwards.
+    batches, validation : Batches
+        Training images by epoch and step; validation images.
+    settings : TrainingSettings
+    checkpoint : CheckpointFolder
+        Where to keep the state after each epoch.
+    progress : Progress
+    freeze : Freeze
+        Layers that do not learn, or not from the start.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    StoppedError
+        If the system asked for the end (SIGTERM, SIGUSR1); the state is kept, to the step.
+    StorageError
+        If a checkpoint cannot be written.
+    ModelError
+        If the checkpoint is damaged.
+    """
+    model, partners = learner.model, learner.partners
+    history, begun = checkpoint.restore(model, *partners)
+    num_continued, first_step_s = len(history) + (begun is not None), 0.0
+    if num_continued:
+        steps = f"{begun.num_steps} of {len(batches)} steps of epoch {len(history) + 1}" if begun else None
+        after = steps or f"epoch {len(history)}"
+        progress.say(f"An interrupted training of these settings is continued after {after}.")
+    with heed_signals() as is_stopped:
+        while len(history) < settings.epochs and not _is_stalled(history, settings):
+            epoch = len(history)
+            if freeze.apply(model, epoch):
+                model.make_train_function(force=True)
+            if begun is not None:
+                # TensorFlow's graphs depend on the sizes of the batches before: the first batch comes first, as in an
+                # undisturbed epoch, and what it teaches is forgotten.
+                learner.take_step(*batches.read(epoch, 0))
+                checkpoint.restore(model, *partners)
+            state, begun = begun or BegunEpoch(started_at_ms=time.time_ns() // 1_000_000), None
+            if not _train_epoch(
+                learner, batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
+            ):
+                checkpoint.save(model, history, *partners, begun=state)
+                raise StoppedError(
+                    f"the system asked for the end; the training is kept after {state.num_steps} of {len(batches)} "
+                    f"steps of epoch {epoch + 1}. Run the task again and it goes on."
+                )
+            first_step_s = first_step_s or state.first_step_s
+            figures = state.describe(epoch) | validate(model, validation)
+            figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+            history.append(figures)
+            if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
+                checkpoint.save_best(model)
+            checkpoint.save(model, history, *partners)
+    best = len(history) - 1
+    if settings.early_stopping_epochs is not None and history:
+        best = _find_best(history)
+        checkpoint.restore_best(model)
+    return TrainingResult(history, num_continued, first_step_s, best_epoch=best + 1)
+
+
+def _train_epoch(
+    learner: Learner,
+    batches: Batches,
+    epoch: int,
+    num_epochs: int,
+    *,
+    state: BegunEpoch,
+    progress: Progress,
+    is_stopped: Callable[[], bool],
+) -> bool:
+    """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before."""
+    started, done_s = time.perf_counter(), state.train_s
+    for step in range(state.num_steps, len(batches)):
+        if is_stopped():
+            return False
+        inputs, targets = batches.read(epoch, step)
+        for name, loss in learner.take_step(inputs, targets).items():
+            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + len(inputs) * loss
+        state.num_steps, state.num_images = step + 1, state.num_images + len(inputs)
+        state.train_s = done_s + time.perf_counter() - started
+        state.first_step_s = state.first_step_s or state.train_s
+        shown = [f"{name.replace('_', ' ')} {state.mean(name):.3g}" for name in SHOWN_LOSSES if name in state.loss_sums]
+        note = ", ".join([f"epoch {epoch + 1}/{num_epochs}", *shown])
+        progress.step("train", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
+    return True
+
+
+def validate(model: keras.Model, validation: Batches) -> dict[str, float]:
+    """Compute loss and metrics of a compiled model over all validation images, and how long that takes."""
+    started, num_images = time.perf_counter(), 0
+    sums: dict[str, float] = {}
+    for step in range(len(validation)):
+        inputs, targets = validation.read(0, step)
+        model.reset_metrics()
+        for name, value in model.test_on_batch(inputs, targets, return_dict=True).items():
+            sums[name] = sums.get(name, 0.0) + len(inputs) * float(value)
+        num_images += len(inputs)
+    means = {f"validation_{name}": total / num_images for name, total in sums.items()}
+    return means | {"validation_s": time.perf_counter() - started}
+
+
+def take_step(model: keras.Model, inputs: Any, targets: Any) -> dict[str, float]:
+    """Train on one batch and give its losses alone; whether Keras adds up the batches before does not matter."""
+    model.reset_metrics()
+    return {name: float(value) for name, value in model.train_on_batch(inputs, targets, return_dict=True).items()}
+
+
+def _find_best(history: History) -> int:
+    losses = [figures["validation_loss"] for figures in history]
+    return losses.index(min(losses))
+
+
+def _is_stalled(history: History, settings: TrainingSettings) -> bool:
+    if settings.early_stopping_epochs is None or not history:
+        return False
+    return len(history) - 1 - _find_best(history) >= settings.early_stopping_epochs
