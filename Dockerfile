@@ -4,7 +4,8 @@
 #
 # For NVIDIA GPUs add --build-arg REQUIREMENTS=build/requirements.gpu.txt. Where the build has no network of its own,
 # add --network=host. Runs as any user, without network, capabilities or a writable file system besides /tmp.
-FROM debian:bookworm-slim AS base
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS base
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt/*
@@ -33,9 +34,11 @@ USER 10001:10001
 STOPSIGNAL SIGINT
 ENTRYPOINT ["/opt/emdenoise/bin/python", "-P", "-m", "emdenoise"]
 CMD ["--help"]
+ARG BASE
 ARG COMMIT=unknown
 ENV EMDENOISE_COMMIT=${COMMIT:-unknown}
 LABEL org.opencontainers.image.title="EMDenoise" \
       org.opencontainers.image.description="A benchmark of learned denoising and segmentation of electron micrographs" \
       org.opencontainers.image.licenses="GPL-3.0-only" \
+      org.opencontainers.image.base.name=${BASE} \
       org.opencontainers.image.revision=${COMMIT}

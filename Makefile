@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
 REFERENCE := tests/reference/smoke
-SOURCES := emdenoise tests benchmarks docs
+SOURCES := emdenoise tests benchmarks docs build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-slow test-container mlcube check format docs bench image lock clean
+.PHONY: help setup benchmark reference test test-slow test-container mlcube check format docs bench image sbom lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -70,6 +70,9 @@ bench: setup  ## measure speeds side by side; results in benchmarks/results
 
 image:  ## build the CPU image
 	docker build --network=host --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') -t emdenoise .
+
+sbom: setup  ## list what the CPU image holds, with licences and hashes: dist/emdenoise.cdx.json (CycloneDX)
+	$(BIN)/python build/sbom.py
 
 lock:  ## resolve the pinned packages anew
 	build/lock.sh

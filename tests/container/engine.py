@@ -11,6 +11,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGE = "emdenoise"
 USER = 1234
+HARDENED = (
+    "--rm",
+    "--network=none",
+    "--read-only",
+    "--tmpfs=/tmp",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+)
 TASKS = "download,preprocess,train,test"
 PARAMETERS = """
 division: open

@@ -6,19 +6,11 @@ from pathlib import Path
 import pytest
 
 from emdenoise.tasks import TASKS
-from tests.container.engine import USER, needs, run
+from tests.container.engine import HARDENED, USER, needs, run
 
 pytestmark = [pytest.mark.container, needs("docker")]
 
 MAX_BYTES = 2.5e9
-HARDENED = (
-    "--rm",
-    "--network=none",
-    "--read-only",
-    "--tmpfs=/tmp",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-)
 
 
 def test_the_image_is_no_larger_than_promised(image: str) -> None:
