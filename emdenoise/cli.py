@@ -19,7 +19,7 @@ import click
 from emdenoise import __version__
 from emdenoise.errors import EMDenoiseError, StorageError
 from emdenoise.study import run_study
-from emdenoise.submission import check, submit
+from emdenoise.submission import check, crate, submit
 from emdenoise.tasks import TASKS, Outcome
 from emdenoise.verification import rescore, verify
 
@@ -38,6 +38,7 @@ DEFAULTS = {
     "runs_dir": WORKSPACE / "study" / "runs",
     "system_file": WORKSPACE / "parameters" / "example.system.yaml",
     "package_file": WORKSPACE / "submission.zip",
+    "crate_file": WORKSPACE / "crate.zip",
 }
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
@@ -48,11 +49,12 @@ MEANINGS = {
     "log_dir": "Logs of the tasks.",
     "study_file": "Settings of the runs to compare (YAML).",
     "study_dir": "Data, runs and comparison of the study.",
-    "result_dir": "Output folder of the run that is doubted.",
+    "result_dir": "Output folder of the run in question.",
     "work_dir": "Where the run is done again.",
     "runs_dir": "Folders of the runs, with output and model in each.",
     "system_file": "The machine and its software (YAML).",
     "package_file": "The package (zip).",
+    "crate_file": "The RO-Crate (zip).",
 }
 TOOLS: dict[str, Callable[..., Outcome]] = {
     "study": run_study,
@@ -60,6 +62,7 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
     "rescore": rescore,
     "submit": submit,
     "check": check,
+    "crate": crate,
 }
 """Commands that run the tasks."""
 EXIT_INTERRUPTED = 130

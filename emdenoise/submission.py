@@ -1,4 +1,4 @@
-"""Handing in results: `submit` packs runs, `check` judges a package as an outsider would."""
+"""Handing in results: `submit` packs runs, `check` judges a package as an outsider would, `crate` is for archives."""
 
 import shutil
 import subprocess
@@ -61,6 +61,17 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
             problems.append(f"its images cannot be made: {error}")
         progress.step("test weights", len(submission.runs), len(submission.runs))
         return _refuse(problems) if problems else _accept(submission)
+
+
+def crate(*, result_dir: Path, crate_file: Path, progress: Progress) -> Outcome:
+    """Describe a result as an RO-Crate for archives: what was done, by which program, from what to what."""
+    from emdenoise.results.archive import write_archive
+    from emdenoise.results.crate import write_crate
+
+    with tempfile.TemporaryDirectory() as name:
+        write_crate(result_dir, Path(name))
+        write_archive(Path(name), crate_file)
+    return Outcome(f"The RO-Crate is {crate_file}; unpacked, `emdenoise verify` takes it for a result.")
 
 
 def _refuse(problems: list[str]) -> Outcome:

@@ -36,6 +36,7 @@ ONLY_IN = {
     "ase": ("data/",),
     "rsciio": ("data/",),
     "matplotlib": ("results/figures.py",),
+    "rocrate": ("results/crate.py",),
     "click": ("cli.py",),
     "rich": ("cli.py",),
 }
