@@ -5,6 +5,7 @@ of the particle of each pixel, 0 is background), ``train.csv`` and ``test.csv`` 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from emdenoise.arrays import Mask, describe
 from emdenoise.config.schema import RunConfig
+from emdenoise.data.confined import read_confined
 from emdenoise.data.download import Location, fetch_files, find_locations
 from emdenoise.data.folder import CountedProgress, make_tiles
 from emdenoise.data.formats import read_micrographs
@@ -125,8 +127,7 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _check_lists(train: list[str], test: list[str]) -> None:
-    identifiers = [*train, *test]
-    twice = sorted({identifier for identifier in identifiers if identifiers.count(identifier) > 1})
+    twice = sorted(identifier for identifier, count in Counter([*train, *test]).items() if count > 1)
     if twice:
         raise DataError(
             f"emps/train.csv and test.csv name the image {twice[0]} twice; expected every image in one split only; "
@@ -158,7 +159,7 @@ def _read_image(folder: Path, identifier: str) -> Record:
     for path in paths:
         if not path.is_file():
             raise MissingInputError(f"emps/{path.parent.name}/{path.name} is missing; run the download task again.")
-    image, particles = (read_micrographs(path)[0].image for path in paths)
+    image, particles = (read_confined(read_micrographs, path)[0].image for path in paths)
     if particles.shape != image.shape:
         raise DataError(
             f"segmaps/{identifier}.png: is {describe(particles)}, its image is {describe(image)}; "

@@ -6,7 +6,6 @@ one split.
 """
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from emdenoise.arrays import FloatImage, Mask, describe
 from emdenoise.config.schema import RunConfig
+from emdenoise.data.confined import read_confined
 from emdenoise.data.download import CHECKSUMS, fetch_files, find_locations
 from emdenoise.data.formats import Micrograph, is_image_file, read_masks, read_micrographs
 from emdenoise.data.intensity import choose_scale
@@ -230,9 +231,8 @@ def _record_hashes(folder: Path) -> dict[str, str]:
     record = folder / CHECKSUMS
     remedy = f"put it back, or delete {folder.name}/{CHECKSUMS} to accept the images as they are now"
     try:
-        recorded = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        recorded = dict(recorded)
-    except (ValueError, TypeError) as error:
+        recorded = TypeAdapter(dict[str, str]).validate_json(record.read_bytes()) if record.exists() else {}
+    except ValueError as error:
         raise DataError(f"{folder.name}/{CHECKSUMS} is damaged; delete it to record the images anew.") from error
     hashes = {name: hash_file(folder / name) for name in _list_names(folder)}
     for name, digest in recorded.items():
@@ -306,11 +306,11 @@ def _read_split(specimens: list[Specimen], config: RunConfig) -> Iterator[Record
 
 def _read_specimen(specimen: Specimen, *, is_truth: bool) -> Iterator[Record]:
     """Read the frames of one file as whole images, scaled all alike; what gets noise added is scaled as truth."""
-    noisy = read_micrographs(specimen.noisy)
+    noisy = read_confined(read_micrographs, specimen.noisy)
     images = [micrograph.image for micrograph in noisy]
-    clean = read_micrographs(specimen.clean) if specimen.clean else []
+    clean = read_confined(read_micrographs, specimen.clean) if specimen.clean else []
     truth = [micrograph.image for micrograph in clean]
-    masks = read_masks(specimen.mask) if specimen.mask else []
+    masks = read_confined(read_masks, specimen.mask) if specimen.mask else []
     _check_partners(specimen, noisy, truth, specimen.clean)
     _check_partners(specimen, noisy, masks, specimen.mask)
     scale = choose_scale([], images) if is_truth else choose_scale(images, truth)

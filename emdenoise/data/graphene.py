@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from emdenoise.config.schema import RunConfig
+from emdenoise.data.download import CHECKSUMS
 from emdenoise.data.records import MASK_LABELS, SPLITS, Record, Source, Split
 from emdenoise.data.signatures import Signature, compare, sign
-from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.data.storage import RecordFile, hash_file, write_json, write_records
 from emdenoise.errors import DataError, MissingInputError
 from emdenoise.progress import Progress
 
@@ -55,11 +58,14 @@ def download_graphene(config: RunConfig, raw_dir: Path, progress: Progress) -> d
     hashes = {}
     for split in SPLITS:
         path = _locate(raw_dir, recipe, split)
+        recorded = _check_file(path)
         with RecordFile(path) as records:
             found = sign(records)
         verdict = _verify(path, found, recipe, split)
         progress.say(f"graphene {split}: {found.num_images} images, content {found.content_sha256[:12]}, {verdict}.")
         hashes[path.relative_to(raw_dir).as_posix()] = found.content_sha256
+        if path.name not in recorded:
+            write_json(path.with_name(CHECKSUMS), recorded | {path.name: hash_file(path)})
     return hashes
 
 
@@ -102,8 +108,26 @@ def _read(path: Path) -> Iterable[Record]:
         raise MissingInputError(
             f"graphene {path.name} of this parameters file is not in the raw data folder; run the download task first."
         )
+    _check_file(path)
     with RecordFile(path) as records:
         yield from records.read_records()
+
+
+def _check_file(path: Path) -> dict[str, str]:
+    """Compare a file with what was recorded, before HDF5 sees it, which a damaged file can bring down.
+
+    Gives the SHA-256 that are recorded for the files of its recipe, by name.
+    """
+    record, remedy = path.with_name(CHECKSUMS), f"delete {path.parent.name} in the raw data folder and run the download"
+    try:
+        recorded = TypeAdapter(dict[str, str]).validate_json(record.read_bytes()) if record.exists() else {}
+    except ValueError as error:
+        raise DataError(f"{path.parent.name}/{CHECKSUMS}: damaged; {remedy} task again.") from error
+    if path.name in recorded and (found := hash_file(path)) != recorded[path.name]:
+        raise DataError(
+            f"{path.name}: SHA-256 is {found[:12]}…, expected {recorded[path.name][:12]}…; {remedy} task again."
+        )
+    return recorded
 
 
 def _verify(path: Path, found: Signature, recipe: str, split: Split) -> str:

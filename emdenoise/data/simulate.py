@@ -5,18 +5,18 @@ here they become records. What comes out depends on the recipe alone (`graphene.
 """
 
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 
 import abtem
 import numpy as np
 from abtem.core.energy import energy2wavelength
 
 from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.data.confined import end_with_parent
 from emdenoise.data.intensity import IntensityScale
 from emdenoise.data.labels import paint_mask
 from emdenoise.data.microscope import Optics, compute_exit_wave, configure_abtem, form_image
@@ -186,7 +186,7 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
 def open_pool(num_workers: int | None = None) -> Iterator[Executor]:
     """Start processes for `simulate_split`, one per processor that this process may use unless told otherwise."""
     num_workers = num_workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         yield pool
 
 
@@ -217,15 +217,3 @@ def _take(groups: Iterable[list[Record]], num_records: int) -> Iterator[Record]:
     for group in groups:
         yield from group[:num_records]
         num_records -= len(group)
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent was killed; it would wait for work for ever."""
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

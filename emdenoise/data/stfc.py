@@ -4,7 +4,8 @@ Its folders of experimental images (`inference/`) have no use in training and ar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
+from emdenoise.data.confined import call_confined
 from emdenoise.data.download import TIMEOUT_S, Location, fetch_files, find_locations
 from emdenoise.data.records import Record, Source, Split
 from emdenoise.errors import DataError, MissingInputError
@@ -26,6 +28,8 @@ FILES = tuple(f"{folder}/graphene_img_{kind}.h5" for folder in ("train", "test")
 IMAGE_SHAPE = (256, 256, 1)
 VALUE_BOUNDS = (-1.0, 3.0)
 """Intensity is near [0, 1]; beyond these bounds it has another scale."""
+NUM_READ_TOGETHER = 4
+"""Images of a file; few, so that memory does not grow."""
 REMEDY = "delete the file and run the download task again, with another data.mirror if it stays so"
 
 
@@ -113,7 +117,18 @@ def _count_pairs(root: Path, folder: str) -> int:
 
 def _check_layout(path: Path, name: str) -> int:
     """Check everything but the pixels; give the number of images."""
-    with _open(path, name) as file:
+    return call_confined(partial(count_images, path, name), name=name, remedy=REMEDY)
+
+
+def count_images(path: Path, name: str) -> int:
+    """Count the images of a file after its layout was checked; `name` is for messages.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As `read_em_graphene_sim`.
+    """
+    with _open(path, name) as file, _explain_damage(name, "the description of the images"):
         images = file.get("images")
         if not isinstance(images, h5py.Dataset):
             found = ", ".join(sorted(file)) or "nothing"
@@ -125,6 +140,15 @@ def _check_layout(path: Path, name: str) -> int:
         return len(images)
 
 
+@contextmanager
+def _explain_damage(name: str, part: str) -> Iterator[None]:
+    """Turn what h5py raises on damaged files into a `DataError`; it says little, and of many kinds."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{name}: {part} cannot be read; expected a whole HDF5 file; {REMEDY}.") from error
+
+
 def _open(path: Path, name: str) -> h5py.File:
     if not path.is_file():
         raise MissingInputError(f"{FOLDER}/{name} is not in the raw data folder; run the download task first.")
@@ -133,7 +157,7 @@ def _open(path: Path, name: str) -> h5py.File:
         raise DataError(f"{name}: is not HDF5 ({size:,} bytes); expected an HDF5 file; {REMEDY}.")
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DataError(
             f"{name}: is cut off or damaged ({size:,} bytes); expected a whole HDF5 file; {REMEDY}."
         ) from error
@@ -141,11 +165,13 @@ def _open(path: Path, name: str) -> h5py.File:
 
 def _read_pairs(root: Path, folder: str, indices: npt.NDArray[np.int64]) -> Iterator[Record]:
     noisy_name, clean_name = (name for name in FILES if name.startswith(folder))
-    with ExitStack() as stack:
-        noisy_file, clean_file = (stack.enter_context(_open(root / name, name)) for name in (noisy_name, clean_name))
-        for index in indices.tolist():
-            noisy = _read_image(noisy_file, noisy_name, index)
-            clean = _read_image(clean_file, clean_name, index)
+    for first in range(0, len(indices), NUM_READ_TOGETHER):
+        block = indices[first : first + NUM_READ_TOGETHER].tolist()
+        pairs = [
+            call_confined(partial(read_images, root / name, name, block), name=name, remedy=REMEDY)
+            for name in (noisy_name, clean_name)
+        ]
+        for index, noisy, clean in zip(block, *pairs, strict=True):
             if np.array_equal(noisy, clean):
                 raise DataError(
                     f"{clean_name}: image {index} is identical to that of {noisy_name}; expected its noise-free truth; "
@@ -154,11 +180,21 @@ def _read_pairs(root: Path, folder: str, indices: npt.NDArray[np.int64]) -> Iter
             yield Record(noisy=noisy, clean=clean, specimen=f"{folder} {index}", name=f"{noisy_name} image {index}")
 
 
+def read_images(path: Path, name: str, indices: Sequence[int]) -> list[FloatImage]:
+    """Read some images of a file, float32 (256, 256); `name` is for messages.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As `read_em_graphene_sim`.
+    """
+    with _open(path, name) as file:
+        return [_read_image(file, name, index) for index in indices]
+
+
 def _read_image(file: h5py.File, name: str, index: int) -> FloatImage:
-    try:
+    with _explain_damage(name, f"image {index}"):
         image: FloatImage = file["images"][index][..., 0]
-    except OSError as error:
-        raise DataError(f"{name}: image {index} cannot be read; expected a whole HDF5 file; {REMEDY}.") from error
     low, high = float(image.min()), float(image.max())
     if not np.isfinite(image).all():
         raise DataError(f"{name}: image {index} holds NaN or infinite values; expected finite ones; {REMEDY}.")

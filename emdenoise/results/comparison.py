@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from emdenoise.config.study import RunKey
 from emdenoise.data.storage import write_atomically, write_json
-from emdenoise.errors import SettingsError
+from emdenoise.errors import DataError, SettingsError
 from emdenoise.evaluation.statistics import Interval, bootstrap_mean
 from emdenoise.results.figures import Point, draw_comparison, draw_matrices
 from emdenoise.results.manifest import read_record
@@ -214,22 +214,30 @@ def _draw(comparison: Comparison) -> bytes:
 
 
 def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
-    scores = json.loads((run.output_dir / "scores.json").read_text(encoding="utf-8"))
-    network = scores["methods"]["network"]
-    known = [name for name in network if name != "images_per_second"]
+    network = _read_means(run.output_dir / "scores.json")
     for name in metrics:
-        if name not in known:
+        if name not in network:
             raise SettingsError(
-                f"metric is {name}; the runs of this study have {', '.join(known)}; correct the study file."
+                f"metric is {name}; the runs of this study have {', '.join(network)}; correct the study file."
             )
-        if network[name]["mean"] is None:
+        if network[name] is None:
             raise SettingsError(f"metric is {name}; no test image has it; take another metric in the study file.")
     results = read_record(run.output_dir, "train").results
     return {
-        "scores": {name: float(network[name]["mean"]) for name in metrics},
+        "scores": {name: network[name] for name in metrics},
         "history": results["history"],
         "pretraining_s": results.get("pretraining", {}).get("duration_s", 0.0),
     }
+
+
+def _read_means(path: Path) -> dict[str, float | None]:
+    """Read the mean of each metric of the network."""
+    try:
+        network = json.loads(path.read_text(encoding="utf-8"))["methods"]["network"]
+        scores = {name: value["mean"] for name, value in network.items() if name != "images_per_second"}
+        return {name: None if mean is None else float(mean) for name, mean in scores.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path.name}: missing or damaged; run the test task again.") from error
 
 
 def _find_epoch(own: dict[str, Any], base: dict[str, Any]) -> tuple[int, float] | None:

@@ -140,6 +140,7 @@ def test_rounding_of_another_processor_is_within_tolerance(
     path = tmp_path / next(iter(simulated))
     with h5py.File(path, "a") as file:
         file["clean"][...] = file["clean"][()] * (1 + 1e-6)
+    path.with_name("checksums.json").unlink()
     progress.lines.clear()
     GRAPHENE.download(config, tmp_path, progress)
     assert sum("equal to the reference within tolerance" in line for line in progress.lines) == 1
@@ -152,8 +153,26 @@ def test_changed_content_is_refused_with_a_remedy(
     path = tmp_path / next(name for name in simulated if name.endswith("test.h5"))
     with h5py.File(path, "a") as file:
         file["clean"][0] = file["clean"][0][::-1] + 0.01
+    path.with_name("checksums.json").unlink()
     with pytest.raises(DataError, match=r"test\.h5: content is [0-9a-f]{12} and differs from the reference .*; delete"):
         GRAPHENE.download(config, tmp_path, progress)
+
+
+def test_a_file_that_changed_on_disk_is_refused_before_hdf5_sees_it(
+    config: RunConfig, simulated: dict[str, str], tmp_path: Path, progress: Any
+) -> None:
+    path = tmp_path / next(name for name in simulated if name.endswith("test.h5"))
+    path.write_bytes(path.read_bytes()[:-1])
+    message = (
+        rf"^test\.h5: SHA-256 is [0-9a-f]{{12}}…, expected .*; delete {path.parent.name} in the raw data folder and"
+    )
+    with pytest.raises(DataError, match=message):
+        GRAPHENE.download(config, tmp_path, progress)
+    with pytest.raises(DataError, match=message):
+        list(GRAPHENE.read(config, tmp_path)["test"])
+    path.with_name("checksums.json").write_text("[]")
+    with pytest.raises(DataError, match=rf"{path.parent.name}/checksums\.json: damaged; delete {path.parent.name} in"):
+        list(GRAPHENE.read(config, tmp_path)["test"])
 
 
 def test_a_source_that_was_not_downloaded_names_the_task_to_run(config: RunConfig, tmp_path: Path) -> None:

