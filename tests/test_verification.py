@@ -59,6 +59,7 @@ def test_a_score_that_was_edited_is_named(finished: Path, tmp_path: Path) -> Non
     path = tmp_path / "result" / "records" / "test.json"
     record = json.loads(path.read_text())
     record["results"]["per_image"]["network"]["psnr_db"][0] += 0.25
+    del record["record_sha256"]
     path.write_text(json.dumps(record))
     folders = {"data_dir": finished / "data", "model_dir": finished / "model"}
     outcome = rescore(result_dir=tmp_path / "result", work_dir=tmp_path / "work", progress=NO_PROGRESS, **folders)

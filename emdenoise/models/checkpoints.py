@@ -7,11 +7,11 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from emdenoise.config.architectures import ModelSettings
 from emdenoise.data.storage import explain_os_errors, hash_file, write_atomically, write_json
@@ -22,6 +22,8 @@ from emdenoise.progress import Progress
 WEIGHTS_FILE = "model.weights.h5"
 DESCRIPTION_FILE = "model.json"
 PREVIOUS_FOLDER = "previous"
+OutputChannels = Annotated[int, Field(ge=1, le=256, strict=True)]
+"""One, or one for each label of a mask of 8 bits."""
 MAX_BYTES_PER_VALUE = 8
 MAX_HDF5_BYTES_PER_ARRAY = 8192
 """More than HDF5 writes around the values of one array in the layout of Keras: groups, headers, names."""
@@ -152,15 +154,20 @@ def load_model(model_dir: Path) -> TrainedModel:
     for path in (weights_path, description_path):
         if not path.is_file():
             raise MissingInputError(f"{path.name} is not in the model folder; run the train task first.")
+    damaged = f"{DESCRIPTION_FILE}: damaged, or of another version; run the train task again."
     try:
         description = json.loads(description_path.read_text(encoding="utf-8"))
         settings = TypeAdapter(ModelSettings).validate_json(json.dumps(description["architecture"]))
+        output_channels = TypeAdapter(OutputChannels).validate_python(description["output_channels"])
         expected, file_sha256 = str(description["weights_sha256"]), str(description["file_sha256"])
-        model = build_model(settings, output_channels=int(description["output_channels"]))
-    except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
-        raise ModelError(f"{DESCRIPTION_FILE}: damaged, or of another version; run the train task again.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(damaged) from error
     if hash_file(weights_path) != file_sha256:  # before HDF5 sees it, which a damaged file can bring down
         raise ModelError(f"{WEIGHTS_FILE}: damaged, or not the file of {DESCRIPTION_FILE}; run the train task again.")
+    try:
+        model = build_model(settings, output_channels=output_channels)
+    except ValueError as error:
+        raise ModelError(damaged) from error
     load_weights(model, weights_path)
     found = hash_weights(model)
     if found != expected:

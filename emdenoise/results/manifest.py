@@ -5,6 +5,7 @@ Records travel with the data: each task copies those of the tasks before it besi
 """
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,8 +32,8 @@ class TaskRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    schema_version: Literal[1] = 1
-    """Raised by every change of this class."""
+    schema_version: Literal[1, 2] = 2
+    """Raised by every change of this class; 1 had no `record_sha256`."""
     task: Literal["download", "preprocess", "train", "test"]
     """Which task."""
     emdenoise_version: str
@@ -59,6 +60,8 @@ class TaskRecord(BaseModel):
     """Machine and software."""
     results: dict[str, Any]
     """What the task found: history of a training, scores per image of a test."""
+    record_sha256: Sha256 | None = None
+    """Hash of all the rest in canonical JSON, which shows damage to the file."""
 
 
 class TaskRecorder:
@@ -127,8 +130,10 @@ class TaskRecorder:
             environment=describe_environment(accelerators or []),
             results=results or {},
         )
-        write_json(folder / RECORDS_FOLDER / f"{self._task}.json", record.model_dump(mode="json"))
-        return record
+        content = record.model_dump(mode="json", exclude={"record_sha256"})
+        digest = _hash_content(content)
+        write_json(folder / RECORDS_FOLDER / f"{self._task}.json", content | {"record_sha256": digest})
+        return record.model_copy(update={"record_sha256": digest})
 
 
 def describe_settings(config: RunConfig) -> dict[str, Any]:
@@ -154,9 +159,20 @@ def read_record(folder: Path, task: str) -> TaskRecord:
     if not path.is_file():
         raise MissingInputError(f"{RECORDS_FOLDER}/{task}.json is missing; run the {task} task first.")
     try:
-        return TaskRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        content = path.read_text(encoding="utf-8")
+        record = TaskRecord.model_validate_json(content)
+        values = json.loads(content)
+    except (ValidationError, ValueError, RecursionError) as error:
         raise DataError(f"{task}.json: damaged, or of another version; run the {task} task again.") from error
+    written = values.pop("record_sha256", None)
+    if record.task != task or (written is not None and written != _hash_content(values)):
+        raise DataError(f"{task}.json: not as it was written; run the {task} task again.")
+    return record
+
+
+def _hash_content(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def forget_record(folder: Path, task: str) -> None:

@@ -168,7 +168,7 @@ def run_epochs(
             figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
             history.append(figures)
             if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
-                checkpoint.save_best(model)
+                checkpoint.save_best(model, history)
             checkpoint.save(model, history, *partners)
     best = len(history) - 1
     if settings.early_stopping_epochs is not None and history:

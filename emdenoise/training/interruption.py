@@ -2,9 +2,10 @@
 
 One folder holds the weights with the optimizer's state of the last epoch, of every network where several learn
 together, the best weights where training may end early, and ``state.json``, which is written last and holds the
-hashes of the files that belong together.
+hashes of the files that belong together, and of itself: HDF5 never sees a damaged file, which can bring it down.
 """
 
+import hashlib
 import json
 import shutil
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -23,7 +24,6 @@ from emdenoise.errors import ModelError
 from emdenoise.models.checkpoints import load_weights, write_weights
 
 STATE_FILE = "state.json"
-BEST_FILE = "best.weights.h5"
 
 History = list[dict[str, float]]
 """Figures of each epoch so far, by name."""
@@ -128,23 +128,22 @@ class CheckpointFolder:
         weights = self._name_weights(len(history), begun, partners)
         for network, path in zip((model, *partners), weights, strict=True):
             write_weights(network, path)
+        kept = [*weights, *self._list_best()[-1:]]
         state = {
             "run_key": self.run_key,
-            "sha256": [hash_file(path) for path in weights],
+            "files": {path.name: hash_file(path) for path in kept},
             "random_states": [
                 keras.ops.convert_to_numpy(state).tolist() for state in _list_random_states(model, *partners)
             ],
             "history": history,
             "begun": None if begun is None else asdict(begun),
         }
-        write_json(self.path / STATE_FILE, state)
-        for old in self.path.glob("epoch-*.weights.h5"):
-            if old not in weights:
-                old.unlink()
+        write_json(self.path / STATE_FILE, state | {"state_sha256": _hash_state(state)})
+        self._remove_others({path.name for path in kept})
 
-    def save_best(self, model: keras.Model) -> None:
-        """Keep the weights of the best epoch so far."""
-        write_weights(model, self.path / BEST_FILE)
+    def save_best(self, model: keras.Model, history: History) -> None:
+        """Keep the weights of the last epoch of a history as the best so far; `save` must follow."""
+        write_weights(model, self.path / f"best-{len(history):05d}.weights.h5")
 
     def restore(self, model: keras.Model, *partners: keras.Model) -> Kept:
         """Load the last state into a compiled model, and into those that learn together with it.
@@ -161,25 +160,34 @@ class CheckpointFolder:
         """
         try:
             state = json.loads((self.path / STATE_FILE).read_text(encoding="utf-8"))
-            history: History = state["history"]
-            begun = None if state["begun"] is None else BegunEpoch(**state["begun"])
-            weights = self._name_weights(len(history), begun, partners)
-            is_whole = state["run_key"] == self.run_key and state["sha256"] == [hash_file(path) for path in weights]
-            random_states = state["random_states"]
-        except (OSError, ValueError, KeyError, TypeError):
+            is_whole = state.pop("state_sha256") == _hash_state(state) and state["run_key"] == self.run_key
+            is_whole = is_whole and all(hash_file(self.path / name) == sha for name, sha in state["files"].items())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return Kept([], None)
         if not is_whole:
             return Kept([], None)
+        history: History = state["history"]
+        begun = None if state["begun"] is None else BegunEpoch(**state["begun"])
+        weights = self._name_weights(len(history), begun, partners)
         for network, path in zip((model, *partners), weights, strict=True):
             network.optimizer.build(network.trainable_variables)
             self._load(network, path)
-        for variable, value in zip(_list_random_states(model, *partners), random_states, strict=True):
+        for variable, value in zip(_list_random_states(model, *partners), state["random_states"], strict=True):
             variable.assign(np.asarray(value, variable.dtype))
+        self._remove_others(set(state["files"]))  # of an epoch that was not finished
         return Kept(history, begun)
 
     def restore_best(self, model: keras.Model) -> None:
         """Load the weights of the best epoch; raises like `restore`."""
-        self._load(model, self.path / BEST_FILE)
+        self._load(model, max(self._list_best(), default=self.path / "best.weights.h5"))
+
+    def _list_best(self) -> list[Path]:
+        return sorted(self.path.glob("best-*.weights.h5"))
+
+    def _remove_others(self, names: set[str]) -> None:
+        for path in self.path.glob("*.weights.h5"):
+            if path.name not in names:
+                path.unlink()
 
     def _name_weights(self, num_epochs: int, begun: BegunEpoch | None, partners: tuple[keras.Model, ...]) -> list[Path]:
         step = "" if begun is None else f"-step-{begun.num_steps:06d}"
@@ -196,6 +204,10 @@ class CheckpointFolder:
     def remove(self) -> None:
         """Remove the files after the training is complete."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _hash_state(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _list_random_states(*models: keras.Model) -> list[keras.Variable]:

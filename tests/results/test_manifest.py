@@ -140,7 +140,7 @@ def damage(record: dict[str, Any], **changes: Any) -> bytes:
         lambda record: b"\xff\xfe\x00",
         lambda record: json.dumps(record).encode()[:-20],
         lambda record: b"[]",
-        lambda record: damage(record, schema_version=2),
+        lambda record: damage(record, schema_version=3),
         lambda record: damage(record, task="segment"),
         lambda record: damage(record, outputs={"weights": "no hash"}),
         lambda record: damage(record, duration_s=-1),
@@ -158,6 +158,28 @@ def test_a_damaged_record_or_one_of_another_version_is_refused_in_one_line(
     ) as caught:
         read_record(tmp_path, "train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"task": "test"}, {"commit": "another"}, {"results": {"hjstory": [1]}}, {"record_sha256": "0" * 64}]
+)
+def test_a_record_that_is_not_as_it_was_written_is_refused(
+    changes: dict[str, Any], config: RunConfig, tmp_path: Path
+) -> None:
+    finish(config, tmp_path, history=[1])
+    path = tmp_path / "records" / "train.json"
+    path.write_bytes(damage(json.loads(path.read_text(encoding="utf-8")), **changes))
+    with pytest.raises(DataError, match=r"^train.json: not as it was written; run the train task again\.$"):
+        read_record(tmp_path, "train")
+
+
+def test_a_record_of_before_its_own_hash_is_read(config: RunConfig, tmp_path: Path) -> None:
+    written = finish(config, tmp_path)
+    path = tmp_path / "records" / "train.json"
+    content = json.loads(path.read_text(encoding="utf-8")) | {"schema_version": 1}
+    del content["record_sha256"]
+    path.write_text(json.dumps(content))
+    assert read_record(tmp_path, "train").results == written.results
 
 
 def test_a_record_cannot_be_changed(config: RunConfig, tmp_path: Path) -> None:

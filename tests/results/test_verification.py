@@ -35,7 +35,8 @@ def change(write_run: WriteRun, tmp_path: Path) -> Callable[..., list[Finding]]:
 def write(folder: Path, records: dict[str, Any]) -> None:
     (folder / "records").mkdir(parents=True, exist_ok=True)
     for task, record in records.items():
-        (folder / "records" / f"{task}.json").write_text(json.dumps(record))
+        unsealed = record | {"record_sha256": None}
+        (folder / "records" / f"{task}.json").write_text(json.dumps(unsealed))
 
 
 def set_machine(records: dict[str, Any], name: str = "another processor") -> None:

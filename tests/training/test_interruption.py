@@ -1,5 +1,6 @@
 """What is on disk after each epoch: one whole checkpoint, whenever the process dies."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -161,22 +162,37 @@ def test_a_damaged_checkpoint_is_none(
 def test_the_best_weights_are_kept_beside_the_last(compiled: Callable[[], keras.Model], tmp_path: Path) -> None:
     folder, model = CheckpointFolder(tmp_path, "key"), compiled()
     best = move_weights(model, 0.1)
-    folder.save_best(model)
-    move_weights(model, 0.1)
+    folder.save_best(model, [{"epoch": 1}])
     folder.save(model, [{"epoch": 1}])
+    move_weights(model, 0.1)
+    folder.save(model, [{"epoch": 1}, {"epoch": 2}])
+    assert list_names(tmp_path) == {"state.json", "best-00001.weights.h5", "epoch-00002.weights.h5"}
     folder.restore_best(model)
     assert hash_weights(model) == best
 
 
-def test_damaged_best_weights_are_an_error_once_and_then_a_new_start(
+def test_best_weights_of_an_epoch_that_was_not_finished_are_forgotten(
+    compiled: Callable[[], keras.Model], tmp_path: Path
+) -> None:
+    folder, model = CheckpointFolder(tmp_path, "key"), compiled()
+    folder.save_best(model, [{"epoch": 1}])
+    folder.save(model, [{"epoch": 1}])
+    best = hash_weights(model)
+    move_weights(model, 0.1)
+    folder.save_best(model, [{"epoch": 1}, {"epoch": 2}])
+    assert folder.restore(model) == [{"epoch": 1}]
+    folder.restore_best(model)
+    assert hash_weights(model) == best
+
+
+def test_damaged_best_weights_are_no_checkpoint(
     networks: Networks, train: Callable[..., TrainingResult], tmp_path: Path
 ) -> None:
     settings = {"epochs": 2, "early_stopping_epochs": 1, "learning_rate": 1e-3}
     expected = networks["line"]()
     train(expected, **settings)
-    (tmp_path / "checkpoint" / "best.weights.h5").write_bytes(b"damaged")
-    with pytest.raises(ModelError, match=r"^best.weights.h5: damaged, .*; run the train task again"):
-        train(networks["line"](), **settings)
+    (best,) = (tmp_path / "checkpoint").glob("best-*.weights.h5")
+    best.write_bytes(b"damaged")
     again = networks["line"]()
     assert train(again, **settings).num_continued_epochs == 0
     assert hash_weights(again) == hash_weights(expected)
@@ -190,7 +206,10 @@ def test_a_checkpoint_of_another_architecture_is_an_error_once_and_then_a_new_st
     other = networks["line"]()
     other.compile(optimizer="adam", loss="mean_squared_error")
     state = json.loads((folder.path / "state.json").read_text())
-    (folder.path / "state.json").write_text(json.dumps(state | {"random_states": []}))
+    del state["state_sha256"]
+    state["random_states"] = []
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+    (folder.path / "state.json").write_text(json.dumps(state | {"state_sha256": digest}))
     with pytest.raises(ModelError, match=r"^epoch-00001.weights.h5: damaged, or not weights of this line; run the tr"):
         folder.restore(other)
     assert folder.restore(other).history == []
