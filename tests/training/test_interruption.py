@@ -180,7 +180,7 @@ def test_best_weights_of_an_epoch_that_was_not_finished_are_forgotten(
     best = hash_weights(model)
     move_weights(model, 0.1)
     folder.save_best(model, [{"epoch": 1}, {"epoch": 2}])
-    assert folder.restore(model) == [{"epoch": 1}]
+    assert folder.restore(model).history == [{"epoch": 1}]
     folder.restore_best(model)
     assert hash_weights(model) == best
 
