@@ -67,7 +67,6 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
 """Commands that run the tasks."""
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0
-MAX_TABLE_WIDTH = 200
 
 
 class ConsoleProgress:
@@ -133,7 +132,11 @@ class ConsoleProgress:
             table.add_row(*map(escape, row), style="bold" if row[0] == "network" else None)
         self._bars.stop()
         # As wide as its numbers need, whatever the terminal: a number that is cut off is wrong.
-        self._console.width = MAX_TABLE_WIDTH
+        widths = [
+            max(len(line) for cell in column for line in cell.splitlines() or [""])
+            for column in zip(*rows, strict=True)
+        ]
+        self._console.width = sum(widths) + 2 * len(widths)
         self._console.print(table)
 
     def _print_now_and_then(self, phase: str, done: int, total: int, note: str) -> None:

@@ -271,6 +271,14 @@ def test_where_no_terminal_is_progress_is_a_line_now_and_then(monkeypatch: pytes
     assert 100 / cli.SECONDS_BETWEEN_LINES - 1 <= len(lines) <= 100 / cli.SECONDS_BETWEEN_LINES + 1
 
 
+def test_a_table_of_many_columns_is_as_wide_as_it_needs() -> None:
+    cell = "0.503 (+0.246 [+0.223, +0.270])"
+    stream = StringIO()
+    with ConsoleProgress(stream) as progress:
+        progress.show_table([[f"column {number}" for number in range(12)], 12 * [cell]])
+    assert stream.getvalue().count(cell) == 12
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_number_of_a_table_is_cut_off_whatever_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
