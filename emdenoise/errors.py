@@ -4,8 +4,15 @@ Each becomes one line on stderr and an exit code of its own; the traceback goes 
 A wrong call inside the code is a `ValueError` or `TypeError`, never one of these.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 EXIT_REFUTED = 10
 """Exit code of a command that judges a result, where the result is wrong."""
+HDF5_WRITE_ERROR = "file write failed"
+"""In the text of the errors with which HDF5 says that the disk is full; some of them are RuntimeErrors."""
 
 
 class EMDenoiseError(Exception):
@@ -63,3 +70,22 @@ class PackageError(EMDenoiseError):
     """An optional package is not installed."""
 
     exit_code = 9
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the system while `path` is written into a `StorageError` that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and HDF5_WRITE_ERROR not in str(error):
+            raise
+        raise StorageError(
+            f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}; "
+            "free space or give a folder that you may write, and run the task again."
+        ) from error
+
+
+def _explain_os_error(error: OSError | RuntimeError) -> str:
+    hidden = re.search(r"error message = '([^']*)'", str(error))  # HDF5 hides the system's words in a long text
+    return hidden[1] if hidden else getattr(error, "strerror", None) or str(error)

@@ -3,10 +3,7 @@
 A study may be killed at any time: a run that is complete is kept, one that is not goes on after its last epoch.
 """
 
-import shutil
 from pathlib import Path
-
-import yaml
 
 from emdenoise import __version__
 from emdenoise.config.loading import hash_settings, load_settings
@@ -42,9 +39,10 @@ def run_study(*, study_file: Path, study_dir: Path, progress: Progress) -> Outco
 
 
 def _write_parameters(config: RunConfig, folder: Path) -> Path:
+    from emdenoise.data.storage import write_yaml
+
     path = folder / "run.parameters.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    write_yaml(path, config.model_dump(mode="json"))
     return path
 
 
@@ -59,24 +57,21 @@ def _prepare_data(config: RunConfig, folder: Path, progress: Progress) -> None:
 
 def _train(config: RunConfig, key: RunKey, study_dir: Path) -> None:
     """Train one run, unless that is done; weights pretrained for one run serve all that would pretrain the same."""
+    from emdenoise.models.checkpoints import copy_model, has_model
     from emdenoise.training.pretraining import PRETRAINED_FOLDER, hash_pretraining
 
     folder = study_dir / "runs" / key.name
-    if _is_done(config, folder / "model", "train"):
-        return
-    parameters_file = _write_parameters(config, folder)
     pretrained = folder / "model" / PRETRAINED_FOLDER
     shared = study_dir / PRETRAINED_FOLDER / hash_pretraining(config, {"condition": key.condition})[:16]
-    if shared.exists() and not pretrained.exists():
-        shutil.copytree(shared, pretrained)
-    data_dir = study_dir / "images" / key.condition / "data"
-    folders = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": folder / "output"}
-    train(parameters_file=parameters_file, **folders, progress=SilentProgress())
-    if pretrained.exists() and not shared.exists():
-        partial = shared.with_name(f".partial-{shared.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(pretrained, partial)
-        partial.rename(shared)
+    if not _is_done(config, folder / "model", "train"):
+        parameters_file = _write_parameters(config, folder)
+        if has_model(shared) and not has_model(pretrained):
+            copy_model(shared, pretrained)
+        data_dir = study_dir / "images" / key.condition / "data"
+        folders = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": folder / "output"}
+        train(parameters_file=parameters_file, **folders, progress=SilentProgress())
+    if has_model(pretrained) and not has_model(shared):
+        copy_model(pretrained, shared)
 
 
 def _test(config: RunConfig, key: RunKey, condition: str, study_dir: Path) -> Path:

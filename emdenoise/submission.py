@@ -1,16 +1,18 @@
 """Handing in results: `submit` packs runs, `check` judges a package as an outsider would, `crate` is for archives."""
 
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdenoise.config.loading import check_settings, load_settings
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.locking import hold_folders
-from emdenoise.errors import EXIT_REFUTED, EMDenoiseError
+from emdenoise.data.locking import hold_folders, lock_folder
+from emdenoise.errors import EXIT_REFUTED, EMDenoiseError, StorageError, explain_os_errors
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
 from emdenoise.verification import make_data, write_settings
@@ -28,8 +30,12 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
 
     system = load_settings(system_file, SystemDescription)
     runs = sorted(path.parent for path in runs_dir.glob("*/output") if path.is_dir())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        place = package_file.resolve().parent
+        stack.enter_context(lock_folder(place, is_written=True))
+        for run, part in product(runs, ("output", "model")):
+            stack.enter_context(lock_folder(run / part, is_written=False))
+        folder = stack.enter_context(_open_package(place))
         package = build_package(runs, system, _find_target(runs[0]) if runs else None, folder)
         write_archive(folder, package_file)
     progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
@@ -45,9 +51,9 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
 
-    with tempfile.TemporaryDirectory(prefix="package-", dir=work_dir) as name:
-        extract_archive(package_file, Path(name))
-        submission, problems = read_submission(Path(name))
+    with _open_package(work_dir) as folder:
+        extract_archive(package_file, folder)
+        submission, problems = read_submission(folder)
         if submission is not None:
             problems += judge_submission(submission, WORKLOADS[submission.package.workload].find_target, check_division)
         if submission is None or problems:  # what is wrong already does not decide what this machine computes
@@ -57,6 +63,8 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
             for number, run in enumerate(submission.runs):
                 progress.step("test weights", number, len(submission.runs), run.name)
                 problems += [f"{run.name}: {problem}" for problem in _rescore(run.folder, work_dir)]
+        except StorageError:
+            raise  # a full disk of ours says nothing of the package
         except EMDenoiseError as error:
             problems.append(f"its images cannot be made: {error}")
         progress.step("test weights", len(submission.runs), len(submission.runs))
@@ -68,10 +76,20 @@ def crate(*, result_dir: Path, crate_file: Path, progress: Progress) -> Outcome:
     from emdenoise.results.archive import write_archive
     from emdenoise.results.crate import write_crate
 
-    with tempfile.TemporaryDirectory() as name:
-        write_crate(result_dir, Path(name))
-        write_archive(Path(name), crate_file)
+    with _open_package(crate_file.resolve().parent) as folder:
+        write_crate(result_dir, folder)
+        write_archive(folder, crate_file)
     return Outcome(f"The RO-Crate is {crate_file}; unpacked, `emdenoise verify` takes it for a result.")
+
+
+@contextmanager
+def _open_package(place: Path) -> Iterator[Path]:
+    """Give an empty folder for the files of a package, which is removed in the end."""
+    with ExitStack() as stack:
+        with explain_os_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="package-", dir=place))
+        yield Path(name)
 
 
 def _refuse(problems: list[str]) -> Outcome:
@@ -120,11 +138,12 @@ def _tabulate(submission: "Submission") -> list[list[str]]:
 
 def _rescore(run_dir: Path, work_dir: Path) -> list[str]:
     """Test the weights of a run on our own images; a process of its own meets what a stranger's file may do."""
+    from emdenoise.results.manifest import copy_records
     from emdenoise.results.verification import compare_results
 
     own = work_dir / "runs" / run_dir.name
     parameters_file, data_dir, output_dir = write_settings(run_dir, own), work_dir / "data", own / "output"
-    shutil.copytree(run_dir / "records", run_dir / "model" / "records", dirs_exist_ok=True)
+    copy_records(run_dir, run_dir / "model")
     folders = {"data_dir": data_dir, "model_dir": run_dir / "model", "output_dir": output_dir, "log_dir": own / "logs"}
     options = [f"--{name}={path}" for name, path in ({"parameters_file": parameters_file} | folders).items()]
     command = [sys.executable, "-m", "emdenoise", "test", *options]
@@ -132,7 +151,10 @@ def _rescore(run_dir: Path, work_dir: Path) -> list[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TEST_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return [f"its weights were not tested within {TEST_TIMEOUT_S} s"]
+    said = (done.stderr.strip().splitlines() or ["the process died"])[-1]
+    if done.returncode == StorageError.exit_code:
+        raise StorageError(said.removeprefix("emdenoise test: "))
     if done.returncode != 0:
-        return [f"its weights cannot be tested: {(done.stderr.strip().splitlines() or ['the process died'])[-1]}"]
+        return [f"its weights cannot be tested: {said}"]
     findings = compare_results(run_dir, output_dir, data_dir, is_trained_again=False)
     return [f"{finding.part} is different: {finding.detail}" for finding in findings if finding.verdict == "different"]

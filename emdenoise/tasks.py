@@ -115,6 +115,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     copy_records(data_dir, model_dir)
     found = result.describe(model) | learned | {"num_validation_images": num_validation}
     recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
+    forget_record(output_dir, "test")  # it is of the model before
     copy_records(model_dir, output_dir)
     checkpoint.remove()
     return Outcome(f"{result.summarise()}; weights {weights[:12]}.")
@@ -127,7 +128,7 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     from emdenoise.models.backend import list_accelerators, prepare_backend
     from emdenoise.models.checkpoints import load_model
     from emdenoise.models.prediction import make_method
-    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record
+    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record, write_record
     from emdenoise.results.report import write_report
     from emdenoise.results.scores import make_table, summarise_scores
     from emdenoise.results.sequence import check_data, check_model
@@ -157,9 +158,10 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     write_json(output_dir / "scores.json", scores)
     inputs |= {"weights": trained.weights_sha256}
     found = evaluation.describe() | {"specimens": image_specimens}
-    recorder.finish(output_dir, inputs, {}, found, list_accelerators())
+    record = recorder.describe(inputs, {}, found, list_accelerators())
     pictures = show_pretrained(config, model_dir, evaluation.pictures["noisy"]) | evaluation.pictures
-    write_report(output_dir, workload.description, workload.main_metric, scores, pictures)
+    write_report(output_dir, workload.description, workload.main_metric, scores, pictures, test=record)
+    write_record(output_dir, record)
     return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))
 
 

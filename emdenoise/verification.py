@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import yaml
-
 from emdenoise.data.locking import hold_folders
 from emdenoise.errors import EXIT_REFUTED
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome, download, preprocess, test, train
 
 
-@hold_folders(writes=("work_dir",))
+@hold_folders(reads=("result_dir",), writes=("work_dir",))
 def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Repeat the run of a result from its records alone, and say whether it comes out equal.
 
@@ -24,7 +22,7 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     return _judge(result_dir, output_dir, data_dir, is_trained_again=True)
 
 
-@hold_folders(writes=("work_dir",))
+@hold_folders(reads=("result_dir",), writes=("work_dir",))
 def rescore(*, result_dir: Path, data_dir: Path, model_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Test the weights of a result again, and say whether the scores come out equal."""
     parameters_file, output_dir = write_settings(result_dir, work_dir), work_dir / "output"
@@ -60,15 +58,14 @@ def write_settings(result_dir: Path, work_dir: Path) -> Path:
         Folder with ``records``.
     work_dir : Path
     """
-    from emdenoise.data.storage import write_atomically
+    from emdenoise.data.storage import write_yaml
     from emdenoise.results.manifest import read_record
 
     settings = read_record(result_dir, "test").settings
     if "data" in settings:
         settings["data"]["mirror"] = None  # a place that the record names is not to be trusted; images are in raw_data
     path = work_dir / "verify.parameters.yaml"
-    with write_atomically(path) as partial:
-        partial.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    write_yaml(path, settings)
     return path
 
 

@@ -1,8 +1,10 @@
 """What tests of several folders share: tiny settings, tiny images, what a task says."""
 
+import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,74 @@ def simulation_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(simulate, "open_pool", open_no_pool)
     return asked
+
+
+@pytest.fixture(scope="module")
+def no_pool() -> Iterator[None]:
+    """Let all downloads of a module simulate without worker processes."""
+    from emdenoise.data import simulate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "open_pool", nullcontext)
+        yield
+
+
+@contextmanager
+def close_logs() -> Iterator[None]:
+    """Close the logs that tasks open meanwhile; a real process runs one task and ends."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(before):
+            root.removeHandler(handler)
+            if isinstance(handler, logging.StreamHandler):
+                with suppress(OSError):  # its disk may be full
+                    handler.stream.close()
+        root.setLevel(level)
+
+
+@pytest.fixture
+def logs_of_this_test_alone() -> Iterator[None]:
+    """Close the logs that the tasks of a test opened."""
+    with close_logs():
+        yield
+
+
+RUN_TIMES = {"images_per_second", "started_at", "duration_s", "phases_s", "latency", "commit", "is_dirty", "is_reused"}
+EPOCH_TIMES = {"train_s", "validation_s", "first_step_s", "started_at_ms", "num_continued_epochs"}
+STUDY_TIMES = {"pretraining_s", "seconds_to_reference"}
+
+
+def forget_times(content: Any) -> Any:
+    """Leave out what differs between two equal runs."""
+    if isinstance(content, dict):
+        return {
+            name: forget_times(value)
+            for name, value in content.items()
+            if name not in RUN_TIMES | EPOCH_TIMES | STUDY_TIMES
+        }
+    return [forget_times(value) for value in content] if isinstance(content, list) else content
+
+
+def describe_results(root: Path) -> dict[str, Any]:
+    """Describe all results: content without times, hashes of images and weights; of other files that they are there."""
+    found: dict[str, Any] = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if not path.is_file() or name.startswith("logs/") or "previous/" in name:
+            continue
+        if path.suffix == ".json":
+            found[name] = forget_times(json.loads(path.read_text(encoding="utf-8")))
+        elif path.suffix == ".h5":
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            found[name] = "left behind" if path.name.startswith(".partial") else "there"
+    return found
+
+
+@pytest.fixture(scope="session")
+def describe() -> Callable[[Path], dict[str, Any]]:
+    """Give the function that describes the results in a folder, equal for equal runs."""
+    return describe_results

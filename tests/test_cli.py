@@ -1,10 +1,9 @@
 """The command line: a command for each task, one line for each error, and nothing else on the screen."""
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,7 @@ ROOT = Path(__file__).parents[1]
 ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EMDenoiseError)]
 Task = Callable[..., Outcome]
 
-
-@pytest.fixture(autouse=True)
-def logs_of_this_test_alone() -> Iterator[None]:
-    """Close the logs that the tasks of a test opened; a real process runs one task and ends."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    for handler in set(root.handlers) - set(before):
-        root.removeHandler(handler)
-        if isinstance(handler, logging.StreamHandler):
-            handler.stream.close()
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("logs_of_this_test_alone")
 
 
 def failing(error: BaseException) -> Task:

@@ -1,7 +1,5 @@
 """Tasks that are killed at any moment: run again, they end as if nothing had happened."""
 
-import hashlib
-import json
 import os
 import random
 import signal
@@ -20,9 +18,6 @@ from emdenoise.study import run_study
 from emdenoise.tasks import TASKS
 
 NUM_KILLS = int(os.environ.get("EMDENOISE_NUM_KILLS", "50"))
-TIMES = {"images_per_second", "started_at", "duration_s", "phases_s", "latency", "commit", "is_dirty", "is_reused"}
-EPOCH_TIMES = {"train_s", "validation_s", "first_step_s", "started_at_ms", "num_continued_epochs"}
-STUDY_TIMES = {"pretraining_s", "seconds_to_reference"}
 
 pytestmark = pytest.mark.slow
 
@@ -52,32 +47,6 @@ def run(name: str, root: Path, *, killed_after_s: float | None = None) -> float:
     return time.monotonic() - started
 
 
-def forget_times(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {
-            name: forget_times(value)
-            for name, value in content.items()
-            if name not in TIMES | EPOCH_TIMES | STUDY_TIMES
-        }
-    return [forget_times(value) for value in content] if isinstance(content, list) else content
-
-
-def describe(root: Path) -> dict[str, Any]:
-    """Describe all results: content without times, hashes of images and weights."""
-    found: dict[str, Any] = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if not path.is_file() or name.startswith("logs/") or "previous/" in name:
-            continue
-        if path.suffix == ".json":
-            found[name] = forget_times(json.loads(path.read_text()))
-        elif path.suffix == ".h5":
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.name.startswith(".partial"):
-            found[name] = "left behind"
-    return found
-
-
 @pytest.fixture(scope="module")
 def write_settings(tiny_settings: Callable[..., dict[str, Any]]) -> Callable[[Path], None]:
     """Give a function that writes the parameters file and the study file."""
@@ -95,7 +64,7 @@ def write_settings(tiny_settings: Callable[..., dict[str, Any]]) -> Callable[[Pa
 
 
 def test_a_task_that_was_killed_at_a_random_moment_ends_as_undisturbed(
-    write_settings: Callable[[Path], None], tmp_path: Path
+    write_settings: Callable[[Path], None], tmp_path: Path, describe: Callable[[Path], dict[str, Any]]
 ) -> None:
     names = [*TASKS, "study"]
     write_settings(tmp_path / "calm")

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import yaml
 
 from emdenoise import study
-from emdenoise.data import simulate
 from emdenoise.progress import SilentProgress
 from emdenoise.study import run_study
 
@@ -30,19 +28,6 @@ def make_study(tiny_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     }
     metrics = {"metric": "dice", "other_metrics": ["dice_lattice"]}
     return {"base": base, "variants": variants, "num_images": [2], "seeds": [0], **metrics}
-
-
-@pytest.fixture(scope="module")
-def no_pool() -> Iterator[None]:
-    """Simulate in this process."""
-
-    @contextmanager
-    def open_no_pool(num_workers: int | None = None) -> Iterator[None]:
-        yield None
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate, "open_pool", open_no_pool)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +98,7 @@ def test_what_is_done_is_not_done_again_and_what_is_missing_is(folder: Path, mon
     watch("train")
     watch("test")
     run_study(study_file=folder / "labels.study.yaml", study_dir=folder / "study", progress=SilentProgress())
-    assert done == [("test", "denoise-2-0"), ("train", "frozen-2-0")]
+    assert done == [("test", "denoise-2-0"), ("train", "frozen-2-0"), ("test", "frozen-2-0")]
     assert read_scores(folder) == before
 
 

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import yaml
 
 from emdenoise.cli import list_paths
-from emdenoise.data import simulate
 from emdenoise.errors import EXIT_REFUTED, MissingInputError
 from emdenoise.progress import SilentProgress
 from emdenoise.tasks import TASKS
@@ -19,17 +17,13 @@ from emdenoise.verification import rescore, verify
 
 NO_PROGRESS = SilentProgress()
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pool() -> Iterator[None]:
-    """Simulate in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate, "open_pool", nullcontext)
-        yield
+pytestmark = pytest.mark.usefixtures("no_pool")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..., dict[str, Any]]) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..., dict[str, Any]], no_pool: None
+) -> Path:
     """Run all tasks once."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.parameters.yaml").write_text(yaml.safe_dump(tiny_settings()))

@@ -18,8 +18,8 @@ from urllib.request import url2pathname
 from pydantic import TypeAdapter
 
 from emdenoise.data.locking import lock_folder
-from emdenoise.data.storage import explain_os_errors, hash_file, write_json
-from emdenoise.errors import DataError, DownloadError, SettingsError
+from emdenoise.data.storage import hash_file, write_json
+from emdenoise.errors import DataError, DownloadError, SettingsError, explain_os_errors
 from emdenoise.progress import Progress
 
 CHECKSUMS = "checksums.json"

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from emdenoise.errors import StorageError
+from emdenoise.errors import StorageError, explain_os_errors
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -33,18 +33,10 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
     StorageError
         If another task uses the folder, or it cannot be made.
     """
-    try:
-        if is_written:
-            folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        if not is_written:
-            yield  # the task says what is missing
-            return
-        raise StorageError(
-            f"{folder.parent.name}/{folder.name} cannot be written: {error.strerror}; "
-            "free space or give a folder that you may write, and run the task again."
-        ) from error
+    descriptor = _open_folder(folder, is_written=is_written)
+    if descriptor is None:
+        yield  # the task says what is missing
+        return
     try:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
@@ -57,6 +49,18 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_folder(folder: Path, *, is_written: bool) -> int | None:
+    """Open a folder, made if it is to be written; None for one that is to be read and cannot be."""
+    if not is_written:
+        try:
+            return os.open(folder, os.O_RDONLY)
+        except OSError:
+            return None
+    with explain_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY)
 
 
 def _can_be_made(folder: Path) -> bool:

@@ -5,10 +5,9 @@ offsets; ``attributes/NAME`` holds one number per image. Files appear whole or n
 """
 
 import hashlib
-import io
 import json
 import os
-import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,15 +17,15 @@ from typing import Any, Self
 import h5py
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from emdenoise.arrays import describe
+from emdenoise.data.patience import create_hdf5
 from emdenoise.data.records import Record
 from emdenoise.data.tiles import assemble_tiles
-from emdenoise.errors import DataError, MissingInputError, StorageError
+from emdenoise.errors import DataError, MissingInputError, explain_os_errors
 
 SCHEMA_VERSION = 1
-HDF5_WRITE_ERROR = "file write failed"
-"""In the text of the errors with which HDF5 says that the disk is full; some of them are RuntimeErrors."""
 IMAGE_FIELDS = {"noisy": np.float32, "clean": np.float32, "mask": np.uint8, "wave": np.complex64}
 
 
@@ -62,69 +61,22 @@ def write_atomically(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-@contextmanager
-def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the system while `path` is written into a `StorageError` that says what to do."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and HDF5_WRITE_ERROR not in str(error):
-            raise
-        raise StorageError(
-            f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}; "
-            "free space or give a folder that you may write, and run the task again."
-        ) from error
-
-
-def _explain_os_error(error: OSError | RuntimeError) -> str:
-    hidden = re.search(r"error message = '([^']*)'", str(error))  # HDF5 hides the system's words in a long text
-    return hidden[1] if hidden else getattr(error, "strerror", None) or str(error)
-
-
-class _PatientFile(io.FileIO):
-    """A file that never refuses HDF5 a write, because HDF5 crashes the process where it cannot write what it keeps.
-
-    The first error is kept in `error`; after it everything is dropped, as the file is thrown away.
-    """
-
-    error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write all of the data, or keep the error."""
-        view, num_done = memoryview(data).cast("B"), 0
-        try:
-            while self.error is None and num_done < len(view):
-                num_done += super().write(view[num_done:])
-        except OSError as error:
-            self.error = error
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Change the size, or keep the error."""
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return size or 0
-
-    def check(self) -> None:
-        """Raise the error that was kept."""
-        if self.error is not None:
-            raise self.error
-
-
-@contextmanager
-def _create_hdf5(path: Path) -> Iterator[tuple[h5py.File, _PatientFile]]:
-    with _PatientFile(path, "w+b") as raw:
-        with h5py.File(raw, "w") as file:
-            yield file, raw
-        raw.check()
-
-
 def write_json(path: Path, content: object) -> None:
     """Write JSON with sorted names, whole or not at all."""
     with write_atomically(path) as partial:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_yaml(path: Path, content: object) -> None:
+    """Write YAML with the names in their order, whole or not at all."""
+    with write_atomically(path) as partial:
+        partial.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def copy_file(source: Path, destination: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with write_atomically(destination) as partial:
+        shutil.copyfile(source, partial)
 
 
 def write_records(
@@ -158,7 +110,7 @@ def write_records(
     StorageError
         If the file cannot be written.
     """
-    with write_atomically(path) as partial, _create_hdf5(partial) as (file, raw):
+    with write_atomically(path) as partial, create_hdf5(partial) as (file, raw):
         file.attrs.update({"schema_version": SCHEMA_VERSION, **attributes})
         atoms, specimens, names, classes = [], [], [], []
         columns: dict[str, list[float]] = {}

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from emdenoise.config.architectures import ModelSettings
-from emdenoise.data.storage import explain_os_errors, hash_file, write_atomically, write_json
-from emdenoise.errors import MissingInputError, ModelError
+from emdenoise.data.storage import copy_file, hash_file, write_atomically, write_json
+from emdenoise.errors import MissingInputError, ModelError, explain_os_errors
 from emdenoise.models import build_model
 from emdenoise.progress import Progress
 
@@ -76,8 +75,8 @@ def set_aside(model_dir: Path, progress: Progress) -> None:
         folder = folder.with_name(str(int(folder.name) + 1))
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if (model_dir / "records").exists():
-            shutil.copytree(model_dir / "records", folder / "records", dirs_exist_ok=True)
+        for path in (model_dir / "records").glob("*.json"):
+            copy_file(path, folder / "records" / path.name)
         for path in (model_dir / WEIGHTS_FILE, description):
             if path.exists():
                 path.rename(folder / path.name)
@@ -110,6 +109,8 @@ def save_model(
         If the folder cannot be written.
     """
     weights_sha256 = hash_weights(model)
+    with explain_os_errors(model_dir / DESCRIPTION_FILE):
+        (model_dir / DESCRIPTION_FILE).unlink(missing_ok=True)  # it must not vouch for weights that it does not know
     bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimizer's variables
     write_weights(bare, model_dir / WEIGHTS_FILE)
     description = {
@@ -121,6 +122,23 @@ def save_model(
     }
     write_json(model_dir / DESCRIPTION_FILE, description)
     return weights_sha256
+
+
+def has_model(folder: Path) -> bool:
+    """Tell whether a folder has a network with all of its files: the description is written last."""
+    return (folder / DESCRIPTION_FILE).exists()
+
+
+def copy_model(source: Path, destination: Path) -> None:
+    """Copy weights and their description, each whole or not at all, the description last: half a copy is no model.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
+        copy_file(source / name, destination / name)
 
 
 def write_weights(model: keras.Model, path: Path) -> None:

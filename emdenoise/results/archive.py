@@ -5,8 +5,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from emdenoise.data.storage import explain_os_errors, write_atomically
-from emdenoise.errors import DataError, MissingInputError
+from emdenoise.data.storage import write_atomically
+from emdenoise.errors import DataError, MissingInputError, explain_os_errors
 
 MAX_FILES = 1000
 MAX_BYTES = 2**30

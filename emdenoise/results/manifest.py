@@ -6,7 +6,6 @@ Records travel with the data: each task copies those of the tasks before it besi
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emdenoise import __version__
 from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import explain_os_errors, write_atomically, write_json
-from emdenoise.errors import DataError, MissingInputError
+from emdenoise.data.storage import copy_file, write_json
+from emdenoise.errors import DataError, MissingInputError, explain_os_errors
 from emdenoise.results.environment import describe_code, describe_environment
 
 RECORDS_FOLDER = "records"
@@ -85,19 +84,17 @@ class TaskRecorder:
         yield
         self._phases_s[name] = round(time.perf_counter() - started, 3)
 
-    def finish(
+    def describe(
         self,
-        folder: Path,
         inputs: dict[str, str],
         outputs: dict[str, str],
         results: dict[str, Any] | None = None,
         accelerators: list[str] | None = None,
     ) -> TaskRecord:
-        """Write the record to ``records/TASK.json`` in a folder.
+        """Make the record of the task, as it ends now.
 
         Parameters
         ----------
-        folder : Path
         inputs, outputs : dict of str to str
             SHA-256 of what was read and made, by name.
         results : dict or None
@@ -108,11 +105,6 @@ class TaskRecorder:
         Returns
         -------
         TaskRecord
-
-        Raises
-        ------
-        StorageError
-            If the folder cannot be written.
         """
         commit, is_dirty = describe_code()
         record = TaskRecord(
@@ -131,9 +123,24 @@ class TaskRecorder:
             results=results or {},
         )
         content = record.model_dump(mode="json", exclude={"record_sha256"})
-        digest = _hash_content(content)
-        write_json(folder / RECORDS_FOLDER / f"{self._task}.json", content | {"record_sha256": digest})
-        return record.model_copy(update={"record_sha256": digest})
+        return record.model_copy(update={"record_sha256": _hash_content(content)})
+
+    def finish(self, folder: Path, *facts: Any) -> TaskRecord:
+        """Make the record of the task, given what `describe` takes, and write it; raises like `write_record`."""
+        record = self.describe(*facts)
+        write_record(folder, record)
+        return record
+
+
+def write_record(folder: Path, record: TaskRecord) -> None:
+    """Write a record to ``records/TASK.json`` in a folder, after everything that it vouches for.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    write_json(folder / RECORDS_FOLDER / f"{record.task}.json", record.model_dump(mode="json"))
 
 
 def describe_settings(config: RunConfig) -> dict[str, Any]:
@@ -191,5 +198,4 @@ def forget_record(folder: Path, task: str) -> None:
 def copy_records(source: Path, destination: Path) -> None:
     """Copy the records of earlier tasks from one folder to another."""
     for path in sorted((source / RECORDS_FOLDER).glob("*.json")):
-        with write_atomically(destination / RECORDS_FOLDER / path.name) as partial:
-            shutil.copyfile(path, partial)
+        copy_file(path, destination / RECORDS_FOLDER / path.name)

@@ -4,7 +4,7 @@ Keys and their order are those of the HPC 3.0 rules; `rules.yaml` beside this mo
 checker of MLCommons.
 """
 
-import contextlib
+import io
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -157,23 +157,15 @@ def write_log(path: Path, events: Sequence[Event]) -> None:
     """
     from mlperf_logging.mllog.mllog import MLLogger
 
-    with write_atomically(path) as partial, _open_logger(partial) as logger:
-        log = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
-        for event in events:
-            write = {"start": log.start, "end": log.end, "event": log.event}[event.kind]
-            write(event.key, event.value, metadata=event.metadata, time_ms=event.time_ms)
-
-
-@contextlib.contextmanager
-def _open_logger(path: Path) -> Iterator[logging.Logger]:
-    """Give a logger that writes bare lines to one file and nowhere else."""
+    lines = io.StringIO()  # a logger keeps to itself that its disk is full
     logger = logging.Logger(str(path), logging.INFO)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    logger.addHandler(handler)
-    try:
-        yield logger
-    finally:
-        handler.close()
+    logger.addHandler(logging.StreamHandler(lines))
+    log = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
+    for event in events:
+        write = {"start": log.start, "end": log.end, "event": log.event}[event.kind]
+        write(event.key, event.value, metadata=event.metadata, time_ms=event.time_ms)
+    with write_atomically(path) as partial:
+        partial.write_text(lines.getvalue(), encoding="utf-8")
 
 
 def check_log(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
 from emdenoise.results.scores import COLUMNS, find_best_classical, make_table
 
 REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
-TASK_ORDER = ("download", "preprocess", "train", "test")
+EARLIER_TASKS = ("download", "preprocess", "train")
 
 
 def write_report(
@@ -24,13 +24,15 @@ def write_report(
     main_metric: str,
     scores: dict[str, Any],
     pictures: Mapping[str, Sequence[npt.NDArray[Any]]],
+    *,
+    test: TaskRecord,
 ) -> None:
     """Write ``report.html`` and ``pictures.png``.
 
     Parameters
     ----------
     output_dir : Path
-        Holds the records of the run in ``records/``.
+        Holds the records of the tasks before the test in ``records/``.
     description : str
         The workload in one sentence.
     main_metric : str
@@ -39,20 +41,16 @@ def write_report(
         Content of ``scores.json``.
     pictures : mapping of str to sequence of ndarray of float32 or uint8, shape (height, width)
         Test images by method, the truth last.
+    test : TaskRecord
+        Of the test; written after the report, which it vouches for.
 
     Raises
     ------
-    MissingInputError
-        If the record of the test is missing.
     StorageError
         If the folder cannot be written.
     """
-    records = [
-        read_record(output_dir, task)
-        for task in TASK_ORDER
-        if task == "test" or (output_dir / RECORDS_FOLDER / f"{task}.json").exists()
-    ]
-    test = records[-1]
+    there = [task for task in EARLIER_TASKS if (output_dir / RECORDS_FOLDER / f"{task}.json").exists()]
+    records = [*(read_record(output_dir, task) for task in there), test]
     trained: dict[str, Any] = next((record.results for record in records if record.task == "train"), {})
     history, pretraining = trained.get("history", []), trained.get("pretraining", {})
     best = find_best_classical(scores, main_metric)

@@ -5,7 +5,6 @@ Laid out like those of MLPerf: ``DIVISION/ORGANISATION/systems/SYSTEM.json`` and
 """
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emdenoise import __version__
 from emdenoise.config.architectures import Settings
-from emdenoise.data.storage import hash_file, write_json
+from emdenoise.data.storage import copy_file, hash_file, write_json
 from emdenoise.errors import MissingInputError
 from emdenoise.results.manifest import RECORDS_FOLDER, Sha256, TaskRecord, read_record
 from emdenoise.results.mllog import Event, Submitter, list_events, write_log
@@ -166,5 +165,4 @@ def _copy_run(run: Path, place: Path) -> None:
     for name, source in sources.items():
         if not source.is_file():
             raise MissingInputError(f"{run.name}: has no {name.name}; run all four tasks in it before the submission.")
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, place / name)
+        copy_file(source, place / name)

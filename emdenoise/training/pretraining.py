@@ -15,7 +15,7 @@ from emdenoise.data.pipeline import NoisedBatches, TrainingBatches, WholeImages
 from emdenoise.data.storage import RecordFile
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
-from emdenoise.models.checkpoints import DESCRIPTION_FILE, load_model, save_model
+from emdenoise.models.checkpoints import has_model, load_model, save_model
 from emdenoise.models.prediction import make_denoiser
 from emdenoise.progress import Progress, RenamedProgress
 from emdenoise.training.epochs import TrainingResult
@@ -94,7 +94,7 @@ def pretrain_network(
     if config.pretraining.method == "none":
         return None
     settings, folder, key = config.pretraining, model_dir / PRETRAINED_FOLDER, hash_pretraining(config, inputs)
-    if (folder / DESCRIPTION_FILE).exists():
+    if has_model(folder):
         found = load_model(folder)
         if found.description.get("pretraining_sha256") == key:
             progress.say(f"Pretrained weights {found.weights_sha256[:12]} of the same settings and data are reused.")
@@ -146,7 +146,7 @@ def show_pretrained(config: RunConfig, model_dir: Path, noisy: Sequence[FloatIma
     dict
         The noisy images as ``noisy`` and the restored ones as ``pretrained``; empty without that network.
     """
-    if config.pretraining.method == "none" or not (model_dir / PRETRAINED_FOLDER / DESCRIPTION_FILE).exists():
+    if config.pretraining.method == "none" or not has_model(model_dir / PRETRAINED_FOLDER):
         return {}
     restore = make_denoiser(load_model(model_dir / PRETRAINED_FOLDER).model)
     return {"noisy": list(noisy), "pretrained": [restore(image[None])[0] for image in noisy]}
