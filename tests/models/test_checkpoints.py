@@ -13,9 +13,18 @@ import numpy as np
 import pytest
 
 from emdenoise.config.architectures import ModelSettings
+from emdenoise.data.storage import copy_file
 from emdenoise.errors import MissingInputError, ModelError, StorageError
 from emdenoise.models import checkpoints
-from emdenoise.models.checkpoints import hash_weights, load_model, load_weights, save_model, set_aside
+from emdenoise.models.checkpoints import (
+    copy_model,
+    has_model,
+    hash_weights,
+    load_model,
+    load_weights,
+    save_model,
+    set_aside,
+)
 
 Save = Callable[..., str]
 Network = Callable[..., keras.Model]
@@ -222,7 +231,7 @@ def test_weights_that_are_not_there_are_named(make_network: Network, tmp_path: P
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(save: Save, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match=r"model.weights.h5 cannot be written: .*; free space or give a folder"):
+    with pytest.raises(StorageError, match=r"file/model\.json cannot be written: .*; free space or give a folder"):
         save(tmp_path / "file")
 
 
@@ -236,8 +245,28 @@ def test_weights_whose_description_was_not_written_are_not_taken_for_the_model_b
     monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, seed=1)
-    with pytest.raises(ModelError, match=r"damaged, or not the file of model\.json"):
+    assert not has_model(tmp_path)
+    with pytest.raises(MissingInputError, match=r"model\.json is not in the model folder; run the train task first"):
         load_model(tmp_path)
+
+
+def test_half_a_copy_is_no_model_and_the_next_copy_is_whole(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, destination: Path) -> None:
+        if destination.name == "model.json":
+            raise StorageError("the disk is full")
+        copy_file(source, destination)
+
+    expected = save(tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "copy_file", refuse)
+        with pytest.raises(StorageError, match="the disk is full"):
+            copy_model(tmp_path / "model", tmp_path / "copy")
+    assert (tmp_path / "copy" / "model.weights.h5").exists()
+    assert not has_model(tmp_path / "copy")
+    copy_model(tmp_path / "model", tmp_path / "copy")
+    assert load_model(tmp_path / "copy").weights_sha256 == expected
 
 
 def test_where_there_is_no_model_nothing_is_set_aside(tmp_path: Path, progress: Any) -> None:
