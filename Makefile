@@ -8,7 +8,7 @@ REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-slow test-container mlcube check format docs bench image sbom lock clean
+.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube check format docs bench image sbom lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ test-slow: setup  ## the tests that take longer
 
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
 	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
+
+test-cluster: setup  ## the tests on a real Slurm; needs its commands and two nodes
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older pip, into .venv-mlcube
 

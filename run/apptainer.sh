@@ -35,6 +35,10 @@ folder=$(cd "$(dirname "$parameters")" && pwd)
 options+=(--env "EMDENOISE_IMAGE=sha256:$(sha256sum "$sif" | cut -d " " -f 1)")
 options+=(--bind "$workspace:/emdenoise/workspace" --bind "$folder:/emdenoise/parameters:ro" --pwd /emdenoise)
 IFS=, read -r -a tasks <<<"$1"
-for task in "${tasks[@]}"; do
-    "$program" run "${options[@]}" "$sif" "$task" --parameters_file="/emdenoise/parameters/$(basename "$parameters")"
+for number in "${!tasks[@]}"; do
+    task=${tasks[number]}
+    # The last task takes the place of this script, and hears what signals it gets.
+    last=()
+    [ $((number + 1)) -lt ${#tasks[@]} ] || last=(exec)
+    "${last[@]}" "$program" run "${options[@]}" "$sif" "$task" --parameters_file="/emdenoise/parameters/$(basename "$parameters")"
 done

@@ -23,7 +23,8 @@ parameters=${3:-$here/workspace/parameters/default.parameters.yaml}
 command -v "$command" >/dev/null || fail "$command is not installed; make it with: make setup"
 
 IFS=, read -r -a tasks <<<"$1"
-for task in "${tasks[@]}"; do
+for number in "${!tasks[@]}"; do
+    task=${tasks[number]}
     case $task in
         download) folders=(raw_data) ;;
         preprocess) folders=(raw_data data) ;;
@@ -33,5 +34,8 @@ for task in "${tasks[@]}"; do
     for folder in "${folders[@]}"; do
         options+=("--${folder}_dir=$workspace/$folder")
     done
-    "$command" "$task" --parameters_file="$parameters" "${options[@]}" --log_dir="$workspace/logs"
+    # The last task takes the place of this script, and hears what signals it gets.
+    last=()
+    [ $((number + 1)) -lt ${#tasks[@]} ] || last=(exec)
+    "${last[@]}" "$command" "$task" --parameters_file="$parameters" "${options[@]}" --log_dir="$workspace/logs"
 done

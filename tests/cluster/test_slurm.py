@@ -1,0 +1,115 @@
+"""Jobs of a real Slurm: the numbers of the bare machine, also where a job is stopped and queues again."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container.engine import PARAMETERS, ROOT, needs, read_results, run
+
+LONG = PARAMETERS.replace("epochs: 1", "epochs: 60")
+TIMEOUT_S = 300
+pytestmark = [pytest.mark.cluster, needs("sbatch")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm() -> None:
+    """Skip where no controller answers."""
+    answer = run("sinfo", "--noheader")
+    if answer.returncode != 0:
+        pytest.skip(f"Slurm does not answer: {answer.stderr.strip()}")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Path]:
+    """Give a workspace that is on all nodes, and end what the test left in the queue."""
+    yield tmp_path
+    for job in (tmp_path / "jobs").read_text().split() if (tmp_path / "jobs").exists() else []:
+        subprocess.run(["scancel", job], check=False, capture_output=True)
+
+
+def submit(workspace: Path, parameters: str, **environment: str) -> list[str]:
+    """Submit a whole run; returns the numbers of its jobs."""
+    file = workspace / "tiny.parameters.yaml"
+    file.write_text(parameters)
+    output = f"--output={workspace}/%j.log"
+    options = {"CPU_OPTIONS": output, "GPU_OPTIONS": output, **environment}
+    done = run("run/slurm.sh", workspace, file, env={**os.environ, **options})
+    assert done.returncode == 0, done.stderr
+    jobs = [line.split()[1] for line in done.stdout.splitlines()]
+    (workspace / "jobs").write_text("\n".join(jobs))
+    return jobs
+
+
+def show(job: str) -> dict[str, str]:
+    """Give what the controller knows of a job."""
+    fields = run("scontrol", "show", "--oneliner", "job", job).stdout.split()
+    return dict(field.split("=", 1) for field in fields if "=" in field)
+
+
+def wait(job: str, is_there: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """Wait until a job is as it shall be."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        if is_there(found := show(job)):
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"job {job} is {found}")
+
+
+def is_ended(job: dict[str, str]) -> bool:
+    return job["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+
+
+def run_bare(folder: Path, parameters: str) -> Path:
+    """Run the same without Slurm."""
+    folder.mkdir()
+    (folder / "tiny.parameters.yaml").write_text(parameters)
+    done = run("run/bare.sh", "download,preprocess,train,test", folder, folder / "tiny.parameters.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_two_jobs_that_wait_for_each_other_give_the_numbers_of_the_bare_machine(workspace: Path) -> None:
+    jobs = submit(workspace, PARAMETERS)
+    states = [wait(job, is_ended)["JobState"] for job in jobs]
+    assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
+    assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
+    assert not list((workspace / "logs").glob("*.done"))
+
+
+@pytest.mark.parametrize("signal", ["USR1", "TERM"])
+def test_a_job_that_is_told_to_stop_queues_again_and_ends_with_the_same_bits(signal: str, workspace: Path) -> None:
+    first, second = submit(workspace, LONG)
+    state = workspace / "model" / "checkpoint" / "state.json"
+    wait(second, lambda job: state.exists() or is_ended(job))
+    subprocess.run(["scancel", f"--signal={signal}", second], check=True)
+    stopped = wait(second, lambda job: job["Restarts"] == "1" or is_ended(job))
+    assert stopped["JobState"] in ("PENDING", "RUNNING"), (workspace / f"{second}.log").read_text()
+    subprocess.run(["scontrol", "update", f"JobId={second}", "StartTime=now"], check=False)  # else in two minutes
+    assert wait(second, is_ended)["JobState"] == "COMPLETED"
+    log = (workspace / f"{second}.log").read_text()
+    assert "the system asked for the end; the training is kept after" in log
+    assert "An interrupted training of these settings is continued after" in log
+    assert read_results(workspace) == read_results(run_bare(workspace / "bare", LONG))
+    assert show(first)["Restarts"] == "0"
+
+
+def test_a_task_that_fails_ends_its_job_with_its_exit_code_and_cancels_the_next(workspace: Path) -> None:
+    first, second = submit(workspace, "epochz: 3")
+    failed = wait(first, is_ended)
+    assert (failed["JobState"], failed["ExitCode"], failed["Restarts"]) == ("FAILED", "3:0", "0")
+    assert "epochz is not a setting" in (workspace / f"{first}.log").read_text()
+    assert wait(second, is_ended)["JobState"] == "CANCELLED"
+    assert not (workspace / "model").exists()
+
+
+def test_a_job_from_another_folder_is_one_line(workspace: Path) -> None:
+    script = ROOT / "run" / "slurm.sbatch"
+    output = workspace / "job.log"
+    done = subprocess.run(["sbatch", "--wait", f"--output={output}", script, "train"], cwd=workspace, check=False)
+    assert done.returncode == 2
+    assert "submit from the project's folder" in output.read_text().splitlines()[-1]
