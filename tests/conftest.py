@@ -181,7 +181,17 @@ def logs_of_this_test_alone() -> Iterator[None]:
         yield
 
 
-RUN_TIMES = {"images_per_second", "started_at", "duration_s", "phases_s", "latency", "commit", "is_dirty", "is_reused"}
+RUN_TIMES = {
+    "images_per_second",
+    "started_at",
+    "duration_s",
+    "phases_s",
+    "latency",
+    "commit",
+    "is_dirty",
+    "is_reused",
+    "record_sha256",
+}
 EPOCH_TIMES = {"train_s", "validation_s", "first_step_s", "started_at_ms", "num_continued_epochs"}
 STUDY_TIMES = {"pretraining_s", "seconds_to_reference"}
 

@@ -122,7 +122,7 @@ class Workplace:
 
 FOUR = ("raw_data_dir", "data_dir", "model_dir", "output_dir")
 FILES = ("parameters_file", "study_file")
-PLACES = (*FILES, *FOUR, "study_dir", "work_dir", "package_file")
+PLACES = (*FILES, *FOUR, "study_dir", "work_dir", "package_file", "crate_file")
 
 
 def make_workplace(root: Path, settings: Settings) -> Workplace:

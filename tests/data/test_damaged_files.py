@@ -42,7 +42,7 @@ SMALL = {
     "jeol dm4": "particlespy/JEOL HAADF Image.dm4",
 }
 MAX_BYTES = 4 * 2**30
-READING_SECONDS = 5
+READING_SECONDS = 20
 IMAGE = np.random.default_rng(0).integers(0, 250, (32, 32)).astype(np.uint8)
 
 
