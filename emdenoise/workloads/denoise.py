@@ -89,5 +89,5 @@ DENOISE = Workload(
     output_channels=1,
     main_metric="psnr_db",
     evaluate=evaluate_denoising,
-    target_loss=0.002,
+    target_loss=0.0023,
 )
