@@ -50,6 +50,7 @@ def list_problems(package_file: Path, work_dir: Path) -> list[str]:
     if outcome.exit_code == 0:
         assert outcome.message.startswith("ACCEPTED")
         assert [row[0] for row in outcome.table] == ["run", "run_0", "run_1", "by the rules"]
+        assert all(float(row[4]) > float(row[3]) > 0 for row in outcome.table[1:-1])
         return []
     assert outcome.exit_code == EXIT_REFUTED
     assert outcome.message.startswith("REFUSED")
