@@ -136,7 +136,11 @@ def fetch_files(
     """
     again = "delete the file and run the download task again"
     with lock_folder(folder, is_written=True):
-        recorded = _read_checksums(folder)
+        recorded = read_checksums(
+            folder,
+            problem=" is not the list of SHA-256 that the download task wrote; "
+            f"restore it, or delete {folder.name} and run the download task again.",
+        )
         for name, published in files.items():
             partial, expected = _Partial(folder, name), published or recorded.get(name)
             is_there = partial.final.exists()
@@ -173,15 +177,19 @@ def _verify_arrived(partial: "_Partial", place: Location, expected: str | None, 
         raise
 
 
-def _read_checksums(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path, *, problem: str) -> dict[str, str]:
+    """Read the SHA-256 that are recorded for the files of a folder, by name; empty where none are.
+
+    Raises
+    ------
+    DataError
+        With `problem` after the name, if the list is damaged.
+    """
     path = folder / CHECKSUMS
     try:
         return TypeAdapter(dict[str, str]).validate_json(path.read_bytes()) if path.exists() else {}
     except ValueError as error:
-        raise DataError(
-            f"{folder.name}/{CHECKSUMS} is not the list of SHA-256 that the download task wrote; "
-            f"restore it, or delete {folder.name} and run the download task again."
-        ) from error
+        raise DataError(f"{folder.name}/{CHECKSUMS}{problem}") from error
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from emdenoise.arrays import FloatImage, Mask, describe
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.confined import read_confined
-from emdenoise.data.download import CHECKSUMS, fetch_files, find_locations
+from emdenoise.data.download import CHECKSUMS, fetch_files, find_locations, read_checksums
 from emdenoise.data.formats import Micrograph, is_image_file, read_masks, read_micrographs
 from emdenoise.data.intensity import choose_scale
 from emdenoise.data.noise import apply_shot_noise
@@ -230,10 +229,7 @@ def _record_hashes(folder: Path) -> dict[str, str]:
     """Record the SHA-256 of the user's own files at the first run; compare them ever after."""
     record = folder / CHECKSUMS
     remedy = f"put it back, or delete {folder.name}/{CHECKSUMS} to accept the images as they are now"
-    try:
-        recorded = TypeAdapter(dict[str, str]).validate_json(record.read_bytes()) if record.exists() else {}
-    except ValueError as error:
-        raise DataError(f"{folder.name}/{CHECKSUMS} is damaged; delete it to record the images anew.") from error
+    recorded = read_checksums(folder, problem=" is damaged; delete it to record the images anew.")
     hashes = {name: hash_file(folder / name) for name in _list_names(folder)}
     for name, digest in recorded.items():
         if name not in hashes:

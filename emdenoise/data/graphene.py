@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.download import CHECKSUMS
+from emdenoise.data.download import CHECKSUMS, read_checksums
 from emdenoise.data.records import MASK_LABELS, SPLITS, Record, Source, Split
 from emdenoise.data.signatures import Signature, compare, sign
 from emdenoise.data.storage import RecordFile, hash_file, write_json, write_records
@@ -118,11 +116,8 @@ def _check_file(path: Path) -> dict[str, str]:
 
     Gives the SHA-256 that are recorded for the files of its recipe, by name.
     """
-    record, remedy = path.with_name(CHECKSUMS), f"delete {path.parent.name} in the raw data folder and run the download"
-    try:
-        recorded = TypeAdapter(dict[str, str]).validate_json(record.read_bytes()) if record.exists() else {}
-    except ValueError as error:
-        raise DataError(f"{path.parent.name}/{CHECKSUMS}: damaged; {remedy} task again.") from error
+    remedy = f"delete {path.parent.name} in the raw data folder and run the download"
+    recorded = read_checksums(path.parent, problem=f": damaged; {remedy} task again.")
     if path.name in recorded and (found := hash_file(path)) != recorded[path.name]:
         raise DataError(
             f"{path.name}: SHA-256 is {found[:12]}…, expected {recorded[path.name][:12]}…; {remedy} task again."

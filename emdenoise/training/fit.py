@@ -46,29 +46,10 @@ def train_model(
     progress: Progress,
     freeze: Freeze = NOTHING_FROZEN,
 ) -> TrainingResult:
-    """Train a network, or go on where an interrupted training of the same settings and data ended.
+    """Compile a network and train it, or go on where an interrupted training of the same settings and data ended.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Untrained; has the trained weights afterwards.
-    batches, validation : Batches
-        Training images by epoch and step; validation images.
-    settings : TrainingSettings
-    checkpoint : CheckpointFolder
-        Where to keep the state after each epoch.
-    progress : Progress
-    freeze : Freeze
-        Layers that do not learn, or not from the start.
-
-    Returns
-    -------
-    TrainingResult
-
-    Raises
-    ------
-    StoppedError, StorageError, ModelError
-        As `run_epochs`.
+    `model` is untrained and has the trained weights afterwards; the other parameters, the result and the errors are
+    those of `run_epochs`.
     """
     optimizer = make_optimizer(settings, max(1, settings.epochs * len(batches)))
     loss, metrics = choose_loss(settings), choose_metrics(settings)
