@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ from emdenoise.study import run_study
 from emdenoise.submission import check, crate, submit
 from emdenoise.tasks import TASKS, Outcome
 from emdenoise.verification import rescore, verify
+from emdenoise.world import find_world
 
 WORKSPACE = Path("workspace")
 DEFAULTS = {
@@ -191,11 +193,15 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
     int
         That of the outcome or of the error, or 130 after an interruption.
     """
-    log_path = log_dir / f"{name}.log"
+    world = find_world()
+    log_path = log_dir / (f"{name}.log" if world.is_leader else f"{name}.{world.rank}.log")
     log = logging.getLogger("emdenoise")
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     try:
-        with _capture_output(log_path) as stream, ConsoleProgress(stream) as progress:
+        with (
+            _capture_output(log_path) as stream,
+            ConsoleProgress(stream if world.is_leader else StringIO()) as progress,
+        ):
             log.info("emdenoise %s %s", __version__, " ".join(sys.argv[1:]))
             outcome = task(**paths, progress=progress)
             progress.say(outcome.message)

@@ -11,6 +11,7 @@ from pathlib import Path
 from emdenoise.config.loading import hash_settings, load_config
 from emdenoise.data.locking import hold_folders
 from emdenoise.progress import Progress
+from emdenoise.world import join_world
 
 
 @dataclass(frozen=True)
@@ -70,50 +71,52 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
 @hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"))
 def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
     """Train the network of the parameters file; validation images are only looked at."""
+    config = load_config(parameters_file)
+    world = join_world(config.num_processes)  # before Keras is imported
+
     from emdenoise.data.pipeline import TrainingBatches, WholeImages
     from emdenoise.data.storage import RecordFile
-    from emdenoise.models import build_model
-    from emdenoise.models.backend import list_accelerators, prepare_backend
-    from emdenoise.models.checkpoints import save_model, set_aside
+    from emdenoise.models.backend import list_accelerators
+    from emdenoise.models.checkpoints import pretend_to_write, save_model, set_aside
     from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record
     from emdenoise.results.sequence import check_data
-    from emdenoise.training.fit import train_model
+    from emdenoise.training.epochs import run_epochs
     from emdenoise.training.interruption import CheckpointFolder
-    from emdenoise.training.pretraining import pretrain_network, take_over
+    from emdenoise.training.pretraining import pretrain_network
+    from emdenoise.training.start import start_learner
     from emdenoise.training.transfer import choose_freeze
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
 
-    config = load_config(parameters_file)
     workload = WORKLOADS[config.workload]
     check_division(config)
-    inputs = check_data(config, data_dir, "train.h5", "validation.h5")
+    inputs = check_data(config, data_dir, "train.h5", "validation.h5", is_hashed=world.is_leader)
     recorder = TaskRecorder("train", config)
-    checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key=hash_settings(config) + "".join(inputs.values()))
+    run_key = hash_settings(config) + "".join(inputs.values())
+    checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key, is_kept=world.is_leader)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         num_outputs, num_validation = workload.count_outputs(images), len(validation)
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
-        prepare_backend(config.training, config.seed)
-        model = build_model(config.model, output_channels=num_outputs)
-        learned = take_over(pretrained, model, progress)
-        batches = TrainingBatches(images, workload.fields, config.training, config.seed)
-        progress.say(
-            f"Training {config.model.name}, {model.count_params():,} parameters, on {batches.num_images} images: "
-            f"batch size {config.training.batch_size}, {len(batches)} steps an epoch, {config.training.epochs} epochs."
+        batches = TrainingBatches(images, workload.fields, config.training, config.seed, world)
+        whole = WholeImages(validation, workload.fields, config.evaluation.batch_size, world)
+        learner, learned = start_learner(
+            config, batches, pretrained, num_outputs=num_outputs, world=world, progress=progress
         )
         with recorder.phase("train"):
             freeze = choose_freeze(config.pretraining)
-            whole = WholeImages(validation, workload.fields, config.evaluation.batch_size)
-            result = train_model(
-                model, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
+            result = run_epochs(
+                learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
+    if not world.is_leader:
+        pretend_to_write(learner.model)
+        return Outcome(f"Process {world.rank} of {world.size} is done; process 0 keeps the network.")
     set_aside(model_dir, progress)
     forget_record(model_dir, "train")
     facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
-    weights = save_model(model, model_dir, config.model, output_channels=num_outputs, facts=facts)
+    weights = save_model(learner.model, model_dir, config.model, output_channels=num_outputs, facts=facts)
     copy_records(data_dir, model_dir)
-    found = result.describe(model) | learned | {"num_validation_images": num_validation}
+    found = result.describe(learner.model) | learned | {"num_validation_images": num_validation}
     recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
     forget_record(output_dir, "test")  # it is of the model before
     copy_records(model_dir, output_dir)

@@ -24,14 +24,15 @@ LAYERS = (
     {"training", "evaluation"},
     {"models", "data"},
     {"config"},
+    {"world"},
     {"errors", "arrays", "seeding", "progress"},
 )
 # `models` keeps its files with the atomic writer of `data`; nothing goes the other way.
 ALLOWED_SIDEWAYS = {("models", "data")}
 ONLY_IN = {
     "keras": ("models/", "training/"),
-    "tensorflow": ("models/backend.py",),
-    "jax": ("models/backend.py",),
+    "tensorflow": ("models/backend.py", "models/processes.py"),
+    "jax": ("models/backend.py", "models/processes.py", "world.py"),
     "abtem": ("data/",),
     "ase": ("data/",),
     "rsciio": ("data/",),

@@ -205,6 +205,8 @@ class RunConfig(Settings):
     """closed: model, loss, optimizer family and data are fixed; open: all but test data and scoring is free."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the starting weights, the order and the crops of the images."""
+    num_processes: int = Field(1, ge=1, le=4096)
+    """Processes that train together, each with an equal share of every batch; a launcher starts them."""
     data: DataSettings = DataSettings()
     simulation: SimulationSettings = SimulationSettings()
     model: ModelSettings = UNetSettings()
@@ -224,6 +226,7 @@ class RunConfig(Settings):
             if crop is not None and crop > image:
                 raise ValueError(f"{name} is {crop}; it must be at most the image size, {image}")
         self._check_learning()
+        self._check_processes()
         if isinstance(self.model, UNetSettings):
             factor = 2 ** len(self.model.filters)
             for name, size in (("the image size", image), *crops.items()):
@@ -240,6 +243,25 @@ class RunConfig(Settings):
     def image_size_px(self) -> int:
         """Side of the images that the run works on."""
         return self.simulation.image_size_px if self.data.source == "graphene" else self.data.tile_size_px
+
+    def _check_processes(self) -> None:
+        if self.num_processes == 1:
+            return
+        needed = {
+            "workload": (self.workload, "denoise"),
+            "pretraining.method": (self.pretraining.method, "none"),
+            "training.gradient_clip_norm": (self.training.gradient_clip_norm, None),
+        }
+        wrong = [
+            f"{name} is {found}, expected {expected}" for name, (found, expected) in needed.items() if found != expected
+        ]
+        if wrong:
+            raise ValueError(f"num_processes is {self.num_processes}, but {'; '.join(wrong)}; train in one process")
+        if self.training.batch_size % self.num_processes:
+            raise ValueError(
+                f"training.batch_size is {self.training.batch_size}; it must be a multiple of num_processes, "
+                f"{self.num_processes}"
+            )
 
     def _check_learning(self) -> None:
         is_mask_loss = self.training.loss == "dice_cross_entropy"

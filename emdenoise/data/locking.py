@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from emdenoise.errors import StorageError, explain_os_errors
+from emdenoise.world import find_world
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -92,7 +93,9 @@ def hold_folders(
         def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
             folders: dict[str, Any] = dict(options)
             # One folder may stand for several parameters; who writes it holds it once.
-            held = {folders[name].resolve(): name in writes for name in (*reads, *writes)}
+            # Of several processes that train together the first one holds the folders for all.
+            names = (*reads, *writes) if find_world().is_leader else ()
+            held = {folders[name].resolve(): name in writes for name in names}
             with ExitStack() as stack:
                 for folder, is_written in held.items():
                     if not is_written or _can_be_made(folder):

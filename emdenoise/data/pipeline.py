@@ -12,6 +12,7 @@ from emdenoise.data.noise import apply_shot_noise
 from emdenoise.data.storage import RecordFile
 from emdenoise.errors import DataError
 from emdenoise.seeding import make_generator
+from emdenoise.world import ALONE, World
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]
 """Inputs and targets, each (batch, height, width, 1)."""
@@ -28,15 +29,36 @@ class TrainingBatches:
     settings : TrainingSettings
     seed : int
         Seed of the run.
+    world : World
+        The processes that share each batch; every one draws for all and reads its own.
+
+    Raises
+    ------
+    DataError
+        If there are fewer images than wanted, or a batch that the processes cannot share equally.
     """
 
-    def __init__(self, records: RecordFile, fields: tuple[str, str], settings: TrainingSettings, seed: int) -> None:
+    def __init__(
+        self,
+        records: RecordFile,
+        fields: tuple[str, str],
+        settings: TrainingSettings,
+        seed: int,
+        world: World = ALONE,
+    ) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
+        self._world = world
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
         self.num_images = len(chosen)
         self._tiles = np.concatenate([whole_images[index] for index in chosen])
         self.num_items = settings.crops_per_epoch or len(self._tiles)
+        num_last = self.num_items % settings.batch_size
+        if num_last % world.size:
+            raise DataError(
+                f"an epoch of {self.num_items} images ends with a batch of {num_last}, which {world.size} processes "
+                "cannot share equally; set training.crops_per_epoch to a multiple of num_processes."
+            )
 
     def __len__(self) -> int:
         """Count the steps of an epoch; the last batch may be smaller."""
@@ -53,15 +75,20 @@ class TrainingBatches:
         Returns
         -------
         inputs, targets : ndarray, shape (batch, size, size, 1)
+            The share of this process.
         """
         size = self._settings.batch_size
         indices = self._draw_order(epoch)[step * size : (step + 1) * size]
-        inputs, targets = (self._records.read(field, indices) for field in self._fields)
+        own = self._world.find_share(len(indices))
+        inputs, targets = (self._records.read(field, indices[own]) for field in self._fields)
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
         if self._settings.crop_size_px is not None:
-            inputs, targets = _crop(inputs, targets, self._settings.crop_size_px, rng)
+            crop_size = self._settings.crop_size_px
+            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in inputs.shape[1:3])
+            inputs, targets = (_crop(images, rows, columns, crop_size) for images in (inputs, targets))
         if self._settings.flip:
-            inputs, targets = _flip(inputs, targets, rng)
+            turns = _draw_turns(len(indices), rng, is_square=inputs.shape[1] == inputs.shape[2])[own]
+            inputs, targets = (_turn(images, turns) for images in (inputs, targets))
         return inputs[..., None], targets[..., None]
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
@@ -111,18 +138,22 @@ class WholeImages:
     fields : (str, str)
         Which fields are input and target.
     batch_size : int
+    world : World
+        The processes that share the images, as equally as it goes.
     """
 
-    def __init__(self, records: RecordFile, fields: tuple[str, str], batch_size: int) -> None:
+    def __init__(self, records: RecordFile, fields: tuple[str, str], batch_size: int, world: World = ALONE) -> None:
         self._records, self._fields, self._batch_size = records, fields, batch_size
+        self._own = range(len(records))[world.find_share(len(records))]
 
     def __len__(self) -> int:
         """Count the batches."""
-        return -(-len(self._records) // self._batch_size)
+        return -(-len(self._own) // self._batch_size)
 
     def read(self, epoch: int, step: int) -> Batch:
         """Read one batch; the same in every epoch."""
-        window = slice(step * self._batch_size, (step + 1) * self._batch_size)
+        indices = self._own[step * self._batch_size : (step + 1) * self._batch_size]
+        window = slice(indices.start, indices.stop)
         inputs, targets = (self._records.read(field, window) for field in self._fields)
         return inputs[..., None], targets[..., None]
 
@@ -162,30 +193,21 @@ def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -
 
 
 def _crop(
-    inputs: npt.NDArray[np.generic], targets: npt.NDArray[np.generic], size: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    rows = rng.integers(inputs.shape[1] - size + 1, size=len(inputs))
-    columns = rng.integers(inputs.shape[2] - size + 1, size=len(inputs))
-    cropped = [
-        np.stack(
-            [
-                image[row : row + size, column : column + size]
-                for image, row, column in zip(images, rows, columns, strict=True)
-            ]
-        )
-        for images in (inputs, targets)
-    ]
-    return cropped[0], cropped[1]
+    images: npt.NDArray[np.generic], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+) -> npt.NDArray[np.generic]:
+    corners = zip(images, rows, columns, strict=True)
+    return np.stack([image[row : row + size, column : column + size] for image, row, column in corners])
 
 
-def _flip(
-    inputs: npt.NDArray[np.generic], targets: npt.NDArray[np.generic], rng: np.random.Generator
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Apply one of the eight symmetries of the square to each pair; needs square images for quarter turns."""
-    is_square = inputs.shape[1] == inputs.shape[2]
-    turned = []
-    for pair in zip(inputs, targets, strict=True):
+def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:
+    """Draw one of the eight symmetries of the square for each image, of four where quarter turns do not fit."""
+    turns = []
+    for _ in range(num_images):
         quarter_turns = int(rng.integers(4)) if is_square else 2 * int(rng.integers(2))
-        is_mirrored = rng.integers(2)
-        turned.append([np.rot90(image[::-1] if is_mirrored else image, quarter_turns) for image in pair])
-    return np.stack([pair[0] for pair in turned]), np.stack([pair[1] for pair in turned])
+        turns.append((quarter_turns, bool(rng.integers(2))))
+    return turns
+
+
+def _turn(images: npt.NDArray[np.generic], turns: list[tuple[int, bool]]) -> npt.NDArray[np.generic]:
+    pairs = zip(images, turns, strict=True)
+    return np.stack([np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs])

@@ -46,6 +46,12 @@ class Learner(Protocol):
     def take_step(self, inputs: Any, targets: Any) -> Mapping[str, float]:
         """Learn from one batch; gives ``loss`` and other losses, means over the batch."""
 
+    def validate(self, validation: Batches) -> dict[str, float]:
+        """Compute ``validation_loss`` and other means over all validation images, and ``validation_s``."""
+
+    def agree(self, is_asked: bool) -> bool:
+        """Tell whether any of the processes that learn together is asked to stop; they wait for each other."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -159,12 +165,13 @@ def run_epochs(
                 learner, batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
             ):
                 checkpoint.save(model, history, *partners, begun=state)
+                learner.agree(True)  # nobody ends before the state is kept
                 raise StoppedError(
                     f"the system asked for the end; the training is kept after {state.num_steps} of {len(batches)} "
                     f"steps of epoch {epoch + 1}. Run the task again and it goes on."
                 )
             first_step_s = first_step_s or state.first_step_s
-            figures = state.describe(epoch) | validate(model, validation)
+            figures = state.describe(epoch) | learner.validate(validation)
             figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
             history.append(figures)
             if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
@@ -190,7 +197,7 @@ def _train_epoch(
     """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before."""
     started, done_s = time.perf_counter(), state.train_s
     for step in range(state.num_steps, len(batches)):
-        if is_stopped():
+        if learner.agree(is_stopped()):
             return False
         inputs, targets = batches.read(epoch, step)
         for name, loss in learner.take_step(inputs, targets).items():

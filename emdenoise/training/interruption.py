@@ -21,7 +21,7 @@ import numpy as np
 
 from emdenoise.data.storage import hash_file, write_json
 from emdenoise.errors import ModelError
-from emdenoise.models.checkpoints import load_weights, write_weights
+from emdenoise.models.checkpoints import load_weights, pretend_to_write, write_weights
 
 STATE_FILE = "state.json"
 
@@ -108,10 +108,13 @@ class CheckpointFolder:
         Folder for the files of this training alone.
     run_key : str
         Hash of everything that decides the result: settings and data. A checkpoint of another key is not continued.
+    is_kept : bool
+        Whether this process writes; of several that train together one does.
     """
 
     path: Path
     run_key: str
+    is_kept: bool = True
 
     def save(
         self, model: keras.Model, history: History, *partners: keras.Model, begun: BegunEpoch | None = None
@@ -125,6 +128,9 @@ class CheckpointFolder:
         StorageError
             If the folder cannot be written.
         """
+        if not self.is_kept:
+            pretend_to_write(model, *partners)
+            return
         weights = self._name_weights(len(history), begun, partners)
         for network, path in zip((model, *partners), weights, strict=True):
             write_weights(network, path)
@@ -143,6 +149,9 @@ class CheckpointFolder:
 
     def save_best(self, model: keras.Model, history: History) -> None:
         """Keep the weights of the last epoch of a history as the best so far; `save` must follow."""
+        if not self.is_kept:
+            pretend_to_write(model)
+            return
         write_weights(model, self.path / f"best-{len(history):05d}.weights.h5")
 
     def restore(self, model: keras.Model, *partners: keras.Model) -> Kept:
@@ -185,7 +194,7 @@ class CheckpointFolder:
         return sorted(self.path.glob("best-*.weights.h5"))
 
     def _remove_others(self, names: set[str]) -> None:
-        for path in self.path.glob("*.weights.h5"):
+        for path in self.path.glob("*.weights.h5") if self.is_kept else ():
             if path.name not in names:
                 path.unlink()
 
@@ -203,7 +212,8 @@ class CheckpointFolder:
 
     def remove(self) -> None:
         """Remove the files after the training is complete."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        if self.is_kept:
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _hash_state(state: dict[str, Any]) -> str:

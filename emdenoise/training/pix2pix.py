@@ -17,7 +17,7 @@ from emdenoise.config.schema import PretrainingSettings
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import Progress
-from emdenoise.training.epochs import Batches, TrainingResult, run_epochs, take_step
+from emdenoise.training.epochs import Batches, TrainingResult, run_epochs, take_step, validate
 from emdenoise.training.fit import NOTHING_FROZEN
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.schedules import make_optimizer
@@ -53,6 +53,14 @@ class Adversaries:
     def partners(self) -> tuple[keras.Model, ...]:
         """The network that learns together with it."""
         return (self.discriminator,)
+
+    def validate(self, validation: Batches) -> dict[str, float]:
+        """Compute the mean absolute error of the generator."""
+        return validate(self.generator, validation)
+
+    def agree(self, is_asked: bool) -> bool:
+        """Tell whether this process, the only one, is asked to stop."""
+        return is_asked
 
     def take_step(self, noisy: Images, clean: Images) -> dict[str, float]:
         """Let the discriminator learn, then the generator.
