@@ -7,6 +7,8 @@ FloatImage = npt.NDArray[np.float32]
 """float32 images in [0, 1], shape (height, width) or (num_images, height, width)."""
 Mask = npt.NDArray[np.uint8]
 """uint8 labels, shape (height, width) or (num_images, height, width)."""
+Values = npt.NDArray[np.float64]
+"""float64 numbers, shape (num_values,)."""
 
 
 def describe(array: npt.NDArray[np.generic]) -> str:

@@ -68,7 +68,7 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
     return Outcome(f"Wrote {', '.join(hashes)} and croissant.json.")
 
 
-@hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"))
+@hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"), is_shared=True)
 def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
     """Train the network of the parameters file; validation images are only looked at."""
     config = load_config(parameters_file)
@@ -77,13 +77,13 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     from emdenoise.data.pipeline import TrainingBatches, WholeImages
     from emdenoise.data.storage import RecordFile
     from emdenoise.models.backend import list_accelerators
-    from emdenoise.models.checkpoints import pretend_to_write, save_model, set_aside
+    from emdenoise.models.checkpoints import set_aside
     from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record
     from emdenoise.results.sequence import check_data
     from emdenoise.training.epochs import run_epochs
     from emdenoise.training.interruption import CheckpointFolder
     from emdenoise.training.pretraining import pretrain_network
-    from emdenoise.training.start import start_learner
+    from emdenoise.training.start import keep_network, start_learner
     from emdenoise.training.transfer import choose_freeze
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
@@ -108,13 +108,13 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
             result = run_epochs(
                 learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
-    if not world.is_leader:
-        pretend_to_write(learner.model)
-        return Outcome(f"Process {world.rank} of {world.size} is done; process 0 keeps the network.")
-    set_aside(model_dir, progress)
-    forget_record(model_dir, "train")
+    if world.is_leader:
+        set_aside(model_dir, progress)
+        forget_record(model_dir, "train")
     facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
-    weights = save_model(learner.model, model_dir, config.model, output_channels=num_outputs, facts=facts)
+    weights = keep_network(learner, world, model_dir, config, num_outputs=num_outputs, facts=facts)
+    if not world.is_leader:
+        return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
     copy_records(data_dir, model_dir)
     found = result.describe(learner.model) | learned | {"num_validation_images": num_validation}
     recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())

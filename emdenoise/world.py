@@ -115,5 +115,7 @@ def join_world(num_processes: int) -> World:
         import jax
 
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # else processes without GPU cannot talk
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+        jax.distributed.initialize(  # which finds the address in JAX_COORDINATOR_ADDRESS or Slurm's variables
+            num_processes=world.size, process_id=world.rank, heartbeat_timeout_seconds=HEARTBEAT_S
+        )
     return world

@@ -74,13 +74,15 @@ def _can_be_made(folder: Path) -> bool:
 
 
 def hold_folders(
-    *, reads: tuple[str, ...] = (), writes: tuple[str, ...]
+    *, reads: tuple[str, ...] = (), writes: tuple[str, ...], is_shared: bool = False
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Make a task hold the folders that it reads and writes, given as names of its parameters.
 
     Parameters
     ----------
     reads, writes : tuple of str
+    is_shared : bool
+        Whether several processes do the task together; the first one holds the folders for all.
 
     Returns
     -------
@@ -93,8 +95,7 @@ def hold_folders(
         def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
             folders: dict[str, Any] = dict(options)
             # One folder may stand for several parameters; who writes it holds it once.
-            # Of several processes that train together the first one holds the folders for all.
-            names = (*reads, *writes) if find_world().is_leader else ()
+            names = () if is_shared and not find_world().is_leader else (*reads, *writes)
             held = {folders[name].resolve(): name in writes for name in names}
             with ExitStack() as stack:
                 for folder, is_written in held.items():

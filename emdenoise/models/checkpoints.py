@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,13 +156,6 @@ def write_weights(model: keras.Model, path: Path) -> None:
         # HDF5 ends the process with a segmentation fault where the disk is full, so the room is tried out before.
         partial.write_bytes(bytes(MAX_BYTES_PER_VALUE * num_values + MAX_HDF5_BYTES_PER_ARRAY * len(variables)))
         model.save_weights(partial)
-
-
-def pretend_to_write(*models: keras.Model) -> None:
-    """Write weights to nowhere: on JAX, processes that train together must save together, and one of them keeps it."""
-    with tempfile.TemporaryDirectory() as folder:
-        for model in models:
-            write_weights(model, Path(folder) / f"{model.name}.weights.h5")
 
 
 def load_model(model_dir: Path) -> TrainedModel:

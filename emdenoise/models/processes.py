@@ -12,15 +12,18 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from emdenoise.arrays import Values
 from emdenoise.errors import SettingsError
 from emdenoise.world import World
 
-Values = npt.NDArray[np.float64]
 Images = npt.NDArray[np.generic]
 
 
 class Processes(Protocol):
     """The processes that train together; every call but `predict` must be made by all of them."""
+
+    size: int
+    """How many there are."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Give the context in which networks are built and loaded."""
@@ -45,13 +48,13 @@ def connect(world: World) -> Processes | None:
     """
     if world.size == 1:
         return None
-    engines: dict[str, Callable[[], Processes]] = {"tensorflow": TensorFlowProcesses, "jax": JaxProcesses}
+    engines: dict[str, Callable[[int], Processes]] = {"tensorflow": TensorFlowProcesses, "jax": JaxProcesses}
     backend = keras.backend.backend()
     if backend not in engines:
         raise SettingsError(
             f"num_processes is {world.size} and KERAS_BACKEND {backend}; several processes need {' or '.join(engines)}."
         )
-    return engines[backend]()
+    return engines[backend](world.size)
 
 
 def open_scope(processes: Processes | None) -> AbstractContextManager[Any]:
@@ -62,7 +65,7 @@ def open_scope(processes: Processes | None) -> AbstractContextManager[Any]:
 class TensorFlowProcesses:
     """Processes that TensorFlow's multi-worker strategy connects, found by ``TF_CONFIG`` or Slurm's variables."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         import os
 
         import tensorflow
@@ -71,7 +74,7 @@ class TensorFlowProcesses:
         resolver = cluster.TFConfigClusterResolver()
         if "TF_CONFIG" not in os.environ:
             resolver = cluster.SlurmClusterResolver(gpus_per_node=1, gpus_per_task=1, auto_set_gpu=False)
-        self._tensorflow = tensorflow
+        self.size, self._tensorflow = size, tensorflow
         self._strategy = tensorflow.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         self._add_up = tensorflow.function(self._sum_replicas)
 
@@ -117,9 +120,9 @@ class TensorFlowProcesses:
 class JaxProcesses:
     """Processes that JAX connects, found by its own variables or Slurm's."""
 
-    def __init__(self) -> None:
-        self._distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
-        keras.distribution.set_distribution(self._distribution)
+    def __init__(self, size: int) -> None:
+        self.size = size
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
 
     def scope(self) -> AbstractContextManager[Any]:
         """Give no context: the distribution holds for all that Keras does."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 
+from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.data.pipeline import Batch
 from emdenoise.errors import StoppedError
@@ -43,14 +45,18 @@ class Learner(Protocol):
     def partners(self) -> tuple[keras.Model, ...]:
         """Compiled networks that learn together with it."""
 
+    @property
+    def num_processes(self) -> int:
+        """How many processes learn together, each with an equal share of every batch."""
+
     def take_step(self, inputs: Any, targets: Any) -> Mapping[str, float]:
         """Learn from one batch; gives ``loss`` and other losses, means over the batch."""
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute ``validation_loss`` and other means over all validation images, and ``validation_s``."""
 
-    def agree(self, is_asked: bool) -> bool:
-        """Tell whether any of the processes that learn together is asked to stop; they wait for each other."""
+    def add_up(self, values: Values) -> Values:
+        """Add up the values of all processes that learn together; they wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def run_epochs(
                 learner, batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
             ):
                 checkpoint.save(model, history, *partners, begun=state)
-                learner.agree(True)  # nobody ends before the state is kept
+                learner.add_up(np.zeros(1))  # nobody ends before the state is kept
                 raise StoppedError(
                     f"the system asked for the end; the training is kept after {state.num_steps} of {len(batches)} "
                     f"steps of epoch {epoch + 1}. Run the task again and it goes on."
@@ -197,12 +203,13 @@ def _train_epoch(
     """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before."""
     started, done_s = time.perf_counter(), state.train_s
     for step in range(state.num_steps, len(batches)):
-        if learner.agree(is_stopped()):
+        if learner.add_up(np.array([is_stopped()], np.float64)).any():
             return False
         inputs, targets = batches.read(epoch, step)
+        num_images = learner.num_processes * len(inputs)
         for name, loss in learner.take_step(inputs, targets).items():
-            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + len(inputs) * loss
-        state.num_steps, state.num_images = step + 1, state.num_images + len(inputs)
+            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * loss
+        state.num_steps, state.num_images = step + 1, state.num_images + num_images
         state.train_s = done_s + time.perf_counter() - started
         state.first_step_s = state.first_step_s or state.train_s
         shown = [f"{name.replace('_', ' ')} {state.mean(name):.3g}" for name in SHOWN_LOSSES if name in state.loss_sums]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.processes import Processes, open_scope
@@ -30,10 +31,13 @@ class NetworkLearner:
     model : keras.Model
     partners : tuple
         Empty.
+    num_processes : int
+        One.
     """
 
     model: keras.Model
     partners: tuple[keras.Model, ...] = ()
+    num_processes: int = 1
 
     def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
         """Learn from one batch; gives its ``loss``."""
@@ -43,9 +47,9 @@ class NetworkLearner:
         """Compute loss and metrics over all validation images."""
         return validate(self.model, validation)
 
-    def agree(self, is_asked: bool) -> bool:
-        """Tell whether this process, the only one, is asked to stop."""
-        return is_asked
+    def add_up(self, values: Values) -> Values:
+        """Give the values of this process, the only one."""
+        return values
 
 
 class SharedLearner:
@@ -60,7 +64,7 @@ class SharedLearner:
     """
 
     def __init__(self, model: keras.Model, loss: Callable[[Any, Any], Any], processes: Processes) -> None:
-        self.model, self.partners = model, ()
+        self.model, self.partners, self.num_processes = model, (), processes.size
         self._loss, self._processes, self._step = loss, processes, processes.make_step(model)
 
     def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
@@ -77,9 +81,9 @@ class SharedLearner:
         total, num_images = self._processes.sum(own)
         return {"validation_loss": float(total / num_images), "validation_s": time.perf_counter() - started}
 
-    def agree(self, is_asked: bool) -> bool:
-        """Tell whether any process is asked to stop."""
-        return bool(self._processes.sum(np.array([float(is_asked)]))[0])
+    def add_up(self, values: Values) -> Values:
+        """Add up the values of all processes."""
+        return self._processes.sum(values)
 
 
 def make_learner(

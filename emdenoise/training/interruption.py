@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import numpy as np
 
 from emdenoise.data.storage import hash_file, write_json
 from emdenoise.errors import ModelError
-from emdenoise.models.checkpoints import load_weights, pretend_to_write, write_weights
+from emdenoise.models.checkpoints import load_weights, write_weights
 
 STATE_FILE = "state.json"
 
@@ -109,7 +110,8 @@ class CheckpointFolder:
     run_key : str
         Hash of everything that decides the result: settings and data. A checkpoint of another key is not continued.
     is_kept : bool
-        Whether this process writes; of several that train together one does.
+        Whether this process writes; of several that train together one does, and the others write to nowhere, since
+        on JAX they must read the weights together.
     """
 
     path: Path
@@ -129,7 +131,7 @@ class CheckpointFolder:
             If the folder cannot be written.
         """
         if not self.is_kept:
-            pretend_to_write(model, *partners)
+            _write_to_nowhere(model, *partners)
             return
         weights = self._name_weights(len(history), begun, partners)
         for network, path in zip((model, *partners), weights, strict=True):
@@ -150,7 +152,7 @@ class CheckpointFolder:
     def save_best(self, model: keras.Model, history: History) -> None:
         """Keep the weights of the last epoch of a history as the best so far; `save` must follow."""
         if not self.is_kept:
-            pretend_to_write(model)
+            _write_to_nowhere(model)
             return
         write_weights(model, self.path / f"best-{len(history):05d}.weights.h5")
 
@@ -214,6 +216,12 @@ class CheckpointFolder:
         """Remove the files after the training is complete."""
         if self.is_kept:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _write_to_nowhere(*models: keras.Model) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models:
+            write_weights(model, Path(folder) / "nowhere.weights.h5")
 
 
 def _hash_state(state: dict[str, Any]) -> str:

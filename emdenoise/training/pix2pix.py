@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from emdenoise.arrays import Values
 from emdenoise.config.schema import PretrainingSettings
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.patchgan import build_patchgan
@@ -54,13 +55,18 @@ class Adversaries:
         """The network that learns together with it."""
         return (self.discriminator,)
 
+    @property
+    def num_processes(self) -> int:
+        """One."""
+        return 1
+
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute the mean absolute error of the generator."""
         return validate(self.generator, validation)
 
-    def agree(self, is_asked: bool) -> bool:
-        """Tell whether this process, the only one, is asked to stop."""
-        return is_asked
+    def add_up(self, values: Values) -> Values:
+        """Give the values of this process, the only one."""
+        return values
 
     def take_step(self, noisy: Images, clean: Images) -> dict[str, float]:
         """Let the discriminator learn, then the generator.

@@ -1,11 +1,17 @@
-"""From settings to a network that is ready to learn: its processes, its weights, what it takes over."""
+"""The ends of a training in one process or several: from settings to a network that learns, and from that to files."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.pipeline import TrainingBatches
+from emdenoise.errors import ModelError
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
+from emdenoise.models.checkpoints import hash_weights, save_model
 from emdenoise.models.processes import connect, open_scope
 from emdenoise.progress import Progress
 from emdenoise.training.epochs import Learner
@@ -60,3 +66,43 @@ def start_learner(
         f"{training.epochs} epochs."
     )
     return make_learner(model, training, training.epochs * len(batches), processes), learned
+
+
+def keep_network(
+    learner: Learner, world: World, model_dir: Path, config: RunConfig, *, num_outputs: int, facts: dict[str, Any]
+) -> str:
+    """Write the network that all processes have; each of them must call this, and the first one writes.
+
+    Parameters
+    ----------
+    learner : Learner
+    world : World
+    model_dir : Path
+    config : RunConfig
+    num_outputs : int
+        Output channels.
+    facts : dict
+        What else to remember; JSON values.
+
+    Returns
+    -------
+    str
+        SHA-256 of the weights.
+
+    Raises
+    ------
+    ModelError
+        If the weights of two processes differ; nothing is written.
+    StorageError
+        If the folder cannot be written.
+    """
+    weights = hash_weights(learner.model)
+    values = np.frombuffer(bytes.fromhex(weights), np.uint8).astype(np.float64)
+    if (learner.add_up(values) != world.size * values).any():
+        raise ModelError(
+            f"process {world.rank} of {world.size} ends with weights {weights[:12]}, another with different ones; "
+            "nothing is kept. Train in one process, and report this."
+        )
+    with TemporaryDirectory() as nowhere:  # where JAX reads weights, all processes must read them
+        folder = model_dir if world.is_leader else Path(nowhere)
+        return save_model(learner.model, folder, config.model, output_channels=num_outputs, facts=facts)
