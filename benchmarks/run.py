@@ -26,7 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 SHORT_RUN = """
 division: open
 simulation: {num_train: 64, num_validation: 4, num_test: 4}
-training: {epochs: 2, crop_size_px: 128}
+training: {epochs: 2, batch_size: 10, crop_size_px: 128}
 """
 NUM_REPEATS = 5
 NUM_IMAGES = 120
@@ -160,6 +160,34 @@ def bench_determinism() -> dict[str, list[float]]:
     return rates
 
 
+def bench_processes() -> dict[str, list[float]]:
+    """Train in one process and in two, each on one core with a batch of 10: images/s of all after the first epoch."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, variables = Path(name), {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+
+        def launch(command: list[str | Path], backend: str = "tensorflow") -> None:
+            subprocess.run(
+                command, cwd=ROOT, check=True, capture_output=True, env={**variables, "KERAS_BACKEND": backend}
+            )
+
+        for number in (1, 2):
+            settings = SHORT_RUN.replace("batch_size: 10", f"batch_size: {10 * number}")
+            (folder / f"{number}.yaml").write_text(f"{settings}num_processes: {number}\n")
+        launch(["run/bare.sh", "download,preprocess", name, folder / "1.yaml"])
+        for _ in range(NUM_REPEATS):
+            for backend in ("tensorflow", "jax"):
+                for number in (1, 2):
+                    command = ["run/bare.sh", "train"] if number == 1 else ["run/processes.sh", "2"]
+                    pinned = ["taskset", "--cpu-list", ",".join(map(str, cores[:number]))]
+                    launch([*pinned, *command, name, folder / f"{number}.yaml"], backend)
+                    record = json.loads((folder / "model" / "records" / "train.json").read_text())
+                    row = f"{backend}, {number} process{'es' if number > 1 else ''}"
+                    rates.setdefault(row, []).append(record["results"]["images_per_second"])
+    return rates
+
+
 def alternate(rows: dict[str, Callable[[], object]], num_items: int) -> dict[str, list[float]]:
     """Run the rows in turn; returns items per second of each repeat."""
     rates: dict[str, list[float]] = {name: [] for name in rows}
@@ -177,6 +205,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, list[float]]]] = {
     "startup": bench_startup,
     "container": bench_container,
     "determinism": bench_determinism,
+    "processes": bench_processes,
 }
 
 

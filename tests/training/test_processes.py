@@ -1,11 +1,12 @@
 """Training in several processes: the numbers of one process, each process with its share, and one that writes."""
 
-import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from emdenoise.progress import SilentProgress
 from emdenoise.results.manifest import read_record
 from emdenoise.tasks import TASKS
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = """
 division: open
 num_processes: {num_processes}
@@ -22,8 +24,11 @@ simulation: {{num_train: 16, num_validation: 5, num_test: 4, image_size_px: 64}}
 model: {model}
 training: {{epochs: 2, batch_size: 4, crop_size_px: 32, flip: true, learning_rate: 0.0001}}
 """
-NETWORKS = {"tensorflow": "{name: unet}", "jax": "{name: dncnn, depth: 5, filters: 8}"}
-"""On JAX rounding decides ties of the U-Net's max-pooling, and a float32 gradient jumps with them."""
+NETWORKS = {
+    "tensorflow": "{name: unet, intensity_mean: 0.5, intensity_std: 0.125}",
+    "jax": "{name: dncnn, depth: 5, filters: 8}",
+}
+"""Max-pooling has ties that rounding decides where intensities are not normalised, on JAX always: gradients jump."""
 
 
 @pytest.fixture(scope="module")
@@ -43,52 +48,36 @@ def write_settings(folder: Path, num_processes: int, model: str = "{name: unet}"
     return path
 
 
-def find_ports(number: int) -> list[int]:
-    """Find ports of this machine that nobody listens at."""
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
+def find_port() -> int:
+    """Find a port of this machine that nobody listens at."""
+    with socket.socket() as each:
         each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+        return int(each.getsockname()[1])
 
 
-def name_processes(backend: str, number: int) -> list[dict[str, str]]:
-    """Give the variables by which each process finds the others."""
-    if number == 1:
-        return [{}]
-    addresses = [f"127.0.0.1:{port}" for port in find_ports(number)]
-    if backend == "jax":
-        common = {"JAX_COORDINATOR_ADDRESS": addresses[0], "JAX_NUM_PROCESSES": str(number)}
-        return [common | {"JAX_PROCESS_ID": str(rank)} for rank in range(number)]
-    workers = {"cluster": {"worker": addresses}}
-    tasks = [{"task": {"type": "worker", "index": rank}} for rank in range(number)]
-    return [{"TF_CONFIG": json.dumps(workers | task)} for task in tasks]
-
-
-def start(folder: Path, data: Path, variables: dict[str, str], backend: str, settings: Path) -> subprocess.Popen[str]:
-    """Start one process of a training."""
-    folders = {"data_dir": data, "model_dir": folder / "model", "output_dir": folder / "output", "log_dir": folder}
+def start(folder: Path, data: Path, settings: Path, num_processes: int, **variables: str) -> subprocess.Popen[str]:
+    """Start a training in a workspace of its own."""
+    folder.mkdir(exist_ok=True)
+    (folder / "data").symlink_to(data)
+    command = ["run/bare.sh", "train"] if num_processes == 1 else ["run/processes.sh", str(num_processes)]
+    own = {"EMDENOISE": str(Path(sys.executable).with_name("emdenoise")), "PORT": str(find_port())}
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "emdenoise", "train", f"--parameters_file={settings}"),
-            *(f"--{name}={path}" for name, path in folders.items()),
-        ],
-        env={**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1", **variables},
+        [*command, folder, settings],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **own, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def train(folder: Path, data: Path, backend: str, num_processes: int) -> list[str]:
-    """Train in some processes to the end; returns what each one printed."""
+def train(folder: Path, data: Path, backend: str, num_processes: int) -> str:
+    """Train in some processes to the end; returns what they printed."""
     folder.mkdir()
     settings = write_settings(folder, num_processes, NETWORKS[backend])
-    processes = [start(folder, data, names, backend, settings) for names in name_processes(backend, num_processes)]
-    printed = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * num_processes, printed
+    process = start(folder, data, settings, num_processes, KERAS_BACKEND=backend)
+    printed = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, printed
     return printed
 
 
@@ -104,11 +93,13 @@ def test_two_processes_have_the_losses_of_one_and_the_same_weights_as_each_other
         assert [epoch[loss] for epoch in two.results["history"]] == pytest.approx(expected, rel=1e-5)
     assert [epoch["num_images"] for epoch in two.results["history"]] == [16, 16]
     # Process 0 alone prints and writes; the other one says in its log which weights it has.
-    assert "in 2 processes" in printed[0]
-    assert printed[1] == ""
+    assert printed.count("in 2 processes") == 1
+    assert "Process 1" not in printed
     weights = load_model(tmp_path / "two" / "model").weights_sha256
     assert two.outputs["weights"] == weights
-    found = re.search("Process 1 of 2 ends with weights ([0-9a-f]+)", (tmp_path / "two" / "train.1.log").read_text())
+    found = re.search(
+        "Process 1 of 2 ends with weights ([0-9a-f]+)", (tmp_path / "two" / "logs" / "train.1.log").read_text()
+    )
     assert found is not None
     assert weights.startswith(found[1])
     assert not (tmp_path / "two" / "model" / "checkpoint").exists()
@@ -118,14 +109,28 @@ def test_two_processes_have_the_losses_of_one_and_the_same_weights_as_each_other
 def test_another_number_of_processes_than_wanted_is_one_line(
     wanted: int, started: int, data: Path, tmp_path: Path
 ) -> None:
-    settings = write_settings(tmp_path, wanted)
-    variables = name_processes("tensorflow", started)[0]
-    process = start(tmp_path, data, variables, "tensorflow", settings)
+    process = start(tmp_path, data, write_settings(tmp_path, wanted), started)
     printed = process.communicate(timeout=120)[0].splitlines()
     assert process.returncode == 3
-    assert len(printed) == 1
-    assert f"num_processes is {wanted}, the launcher started {started}" in printed[0]
+    line = f"emdenoise train: num_processes is {wanted}, the launcher started {started}"
+    assert [line in each for each in printed[:started]] == [True] * started, printed
+    assert len(printed) == (1 if started == 1 else 3)  # and the launcher's own
     assert not (tmp_path / "model" / "model.json").exists()
+
+
+def test_the_end_of_one_process_ends_all(data: Path, tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, 2)
+    settings.write_text(settings.read_text().replace("epochs: 2", "epochs: 400"))
+    process = start(tmp_path, data, settings, 2)
+    while not (tmp_path / "model" / "checkpoint" / "state.json").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 137
+    assert "a process ended with exit code 137, which ends the others" in printed
+    assert not [number for number in children if Path("/proc", number).exists()]
 
 
 def test_tasks_that_are_not_shared_keep_a_second_process_out(
