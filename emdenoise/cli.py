@@ -237,7 +237,7 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
         log_file = log_path.open("a", encoding="utf-8")
     except OSError as error:
         raise StorageError(
-            f"{log_path} cannot be written: {error.strerror}; give a --log_dir that you may write."
+            f"{log_path} cannot be written: {error.strerror}; free space or give a --log_dir that you may write."
         ) from error
     handler = logging.StreamHandler(log_file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

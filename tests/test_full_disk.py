@@ -22,7 +22,7 @@ from emdenoise.cli import DEFAULTS, TOOLS, list_paths, run_task
 from emdenoise.data.storage import hash_file
 from emdenoise.errors import StorageError
 from emdenoise.progress import SilentProgress
-from emdenoise.results import manifest
+from emdenoise.results.environment import COMMIT_VARIABLE
 from emdenoise.tasks import TASKS
 
 COMMANDS = {**TASKS, **TOOLS}
@@ -78,9 +78,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def same_commit() -> Iterator[None]:
-    """Let all records name one clean commit, as packages must."""
+    """Let all records name one clean commit, as packages must, also those of processes that a test starts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest, "describe_code", lambda: ("a" * 40, False))
+        patch.setenv(COMMIT_VARIABLE, "a" * 40)
         yield
 
 
@@ -287,7 +287,7 @@ class Trial:
         assert code == StorageError.exit_code, shown
         assert len(shown.splitlines()) == 1, shown
         assert shown.startswith(f"emdenoise {self.case.name}: "), shown
-        found = re.search(r"[^/ ]+/([^/ ]+) cannot be written: No space left on device; free space or give a fo", shown)
+        found = re.search(r"[^/ ]+/([^/ ]+) cannot be written: No space left on device; free space or give a ", shown)
         assert found, shown
         self.named.add(found[1])
         return True
@@ -373,7 +373,7 @@ TABLES_AND_PICTURES = {"study.json", "study.md", "study.png"}
 RECORDS = {f"{task}.json" for task in TASKS}
 TESTED = {"scores.json", "pictures.png", "report.html"}
 # After the first epoch a training has removed more files than it still has to write.
-TRAINED = {"epoch-00001.weights.h5", "best.weights.h5", "state.json", "model.weights.h5", "model.json"}
+TRAINED = {"epoch-00001.weights.h5", "best-00001.weights.h5", "state.json", "model.weights.h5", "model.json"}
 PREPROCESSED = {"train.h5", "validation.h5", "test.h5", "croissant.json"}
 WRITERS: dict[str, set[str]] = {
     "download-raw_data_dir": {"train.h5", "validation.h5", "test.h5", "download.json"},
@@ -458,7 +458,9 @@ def test_a_task_whose_log_finds_no_room_does_its_work(
     disk.leave(files=0)
     assert place.run(name) == StorageError.exit_code
     (line,) = capfd.readouterr().err.splitlines()
-    assert re.search(r"\.log cannot be written: No space left on device; give a --log_dir that you may write", line)
+    assert re.search(
+        r"\.log cannot be written: No space left on device; free space or give a --log_dir that you may", line
+    )
     disk.leave(kib=0)
     assert place.run(name) == 0
     assert capfd.readouterr().err == ""
