@@ -2,33 +2,15 @@
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.jobs import is_ended, show, wait
 from tests.container.engine import PARAMETERS, ROOT, needs, read_results, run
 
 LONG = PARAMETERS.replace("epochs: 1", "epochs: 60")
-TIMEOUT_S = 300
-pytestmark = [pytest.mark.cluster, needs("sbatch")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slurm() -> None:
-    """Skip where no controller answers."""
-    answer = run("sinfo", "--noheader")
-    if answer.returncode != 0:
-        pytest.skip(f"Slurm does not answer: {answer.stderr.strip()}")
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Path]:
-    """Give a workspace that is on all nodes, and end what the test left in the queue."""
-    yield tmp_path
-    for job in (tmp_path / "jobs").read_text().split() if (tmp_path / "jobs").exists() else []:
-        subprocess.run(["scancel", job], check=False, capture_output=True)
+pytestmark = [pytest.mark.cluster, needs("sbatch"), pytest.mark.usefixtures("slurm")]
 
 
 def submit(workspace: Path, parameters: str, **environment: str) -> list[str]:
@@ -42,26 +24,6 @@ def submit(workspace: Path, parameters: str, **environment: str) -> list[str]:
     jobs = [line.split()[1] for line in done.stdout.splitlines()]
     (workspace / "jobs").write_text("\n".join(jobs))
     return jobs
-
-
-def show(job: str) -> dict[str, str]:
-    """Give what the controller knows of a job."""
-    fields = run("scontrol", "show", "--oneliner", "job", job).stdout.split()
-    return dict(field.split("=", 1) for field in fields if "=" in field)
-
-
-def wait(job: str, is_there: Callable[[dict[str, str]], bool]) -> dict[str, str]:
-    """Wait until a job is as it shall be."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        if is_there(found := show(job)):
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"job {job} is {found}")
-
-
-def is_ended(job: dict[str, str]) -> bool:
-    return job["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
 def run_bare(folder: Path, parameters: str) -> Path:
