@@ -96,7 +96,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
         prepare_backend(config.training, config.seed)
         model = build_model(config.model, output_channels=num_outputs)
-        learned = take_over(pretrained, model, progress)
+        learned = take_over(pretrained, model, progress) | {"target_loss": workload.find_target(config)}
         batches = TrainingBatches(images, workload.fields, config.training, config.seed)
         progress.say(
             f"Training {config.model.name}, {model.count_params():,} parameters, on {batches.num_images} images: "

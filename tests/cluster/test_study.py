@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from emdenoise.data.storage import hash_file
 from tests.cluster.jobs import is_ended, show, wait
-from tests.container.engine import needs, run
+from tests.container.engine import needs, read_images, read_results, run
 
 pytestmark = [pytest.mark.cluster, needs("sbatch"), pytest.mark.usefixtures("slurm")]
 IMAGES = "{num_train: 8, num_validation: 4, num_test: 4, image_size_px: 64}"
@@ -40,12 +41,12 @@ metric: psnr_db
 """
 
 
-def submit(workspace: Path, study: str) -> dict[str, list[str]]:
+def submit(workspace: Path, study: str, **environment: str) -> dict[str, list[str]]:
     """Submit a study; returns the parts that each job does, by its number."""
     file = workspace / "tiny.study.yaml"
     file.write_text(study)
     options = dict.fromkeys(("CPU_OPTIONS", "GPU_OPTIONS"), f"--output={workspace}/%A_%a.log")
-    done = run("run/slurm_study.sh", file, workspace / "study", env={**os.environ, **options})
+    done = run("run/slurm_study.sh", file, workspace / "study", env={**os.environ, **options, **environment})
     assert done.returncode == 0, done.stderr
     jobs = {job: parts for job, *parts in map(str.split, done.stdout.splitlines()[1:])}
     with (workspace / "jobs").open("a") as known:
@@ -104,6 +105,20 @@ def test_a_run_that_failed_is_done_again_alone_and_one_that_was_stopped_goes_on(
     assert set(after) - set(before) == {"long-all-0"}
     assert {name: after[name] for name in before} == before
     assert (study / "study.md").read_text().count("\n") == 2 + 2
+
+
+def test_a_study_in_apptainer_gives_the_numbers_of_the_bare_machine(workspace: Path, sif: Path) -> None:
+    study = LONG.replace("epochs: 100", "epochs: 2").replace("[0, 1]", "[0]")
+    environment = {"APPTAINER_NO_PRIVS": "1"} if os.geteuid() == 0 else {}
+    jobs = submit(workspace, study, SIF=str(sif), **environment)
+    assert list(jobs.values()) == [["images"], ["short-all-0", "long-all-0"], ["all"]]
+    assert wait(list(jobs)[-1], is_ended)["JobState"] == "COMPLETED", read_logs(workspace)
+    done = run("run/study.sh", "all", workspace / "tiny.study.yaml", workspace / "alone")
+    assert done.returncode == 0, done.stderr
+    for name in ("short-all-0", "long-all-0"):
+        folders = [workspace / folder / "runs" / name for folder in ("study", "alone")]
+        assert read_results(folders[0]) == read_results(folders[1])
+        assert read_images(folders[0]) >= {f"sha256:{hash_file(sif)}"}
 
 
 def test_a_wrong_study_file_is_one_line_and_no_job(workspace: Path) -> None:
