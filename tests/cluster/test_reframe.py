@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.jobs import TIMEOUT_S
 from tests.container.engine import PARAMETERS, ROOT, needs, read_results, run
 
 REFRAME = os.environ.get("REFRAME", "reframe")
@@ -130,7 +129,7 @@ def test_a_run_below_the_reference_of_the_site_fails_and_names_the_figure(tmp_pa
 
 
 def test_the_time_to_the_target_is_measured_where_the_images_have_one(tmp_path: Path) -> None:
-    references = write_references(tmp_path, time_to_target=[TIMEOUT_S, None, 0])
+    references = write_references(tmp_path, time_to_target=[3600.0, None, 0])
     options = ("-n", "launcher=bare$", "-S", f"references_file={references}")
     case = run_reframe(tmp_path, SETTINGS, *options, parameters=AIMED)
     assert case["result"] == "pass", case["fail_reason"]
