@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
 REFERENCE := tests/reference/smoke
-SOURCES := emdenoise tests benchmarks docs build
+SOURCES := emdenoise tests benchmarks docs build run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube check format docs bench image sbom lock clean
+.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs bench image sbom lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,8 +44,8 @@ test-slow: setup  ## the tests that take longer
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
 	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
 
-test-cluster: setup  ## the tests on a real Slurm; needs its commands and two nodes
-	$(BIN)/python -m pytest -m cluster tests/cluster
+test-cluster: setup .venv-hpc/.installed  ## the tests on a real Slurm; needs its commands and two nodes
+	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest -m cluster tests/cluster
 
 mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older pip, into .venv-mlcube
 
@@ -54,6 +54,13 @@ mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older p
 	for lock in $^; do \
 		$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $$lock || exit 1; \
 	done
+	touch $@
+
+reframe: .venv-hpc/.installed  ## install ReFrame, which runs the tests for sites in run/reframe, into .venv-hpc
+
+.venv-hpc/.installed: build/requirements.hpc.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 check: setup  ## format, lint, types
@@ -81,4 +88,4 @@ lock:  ## resolve the pinned packages anew
 	build/lock.sh
 
 clean:  ## remove virtual environments and caches; the workspace stays
-	rm -rf $(VENV) .venv-mlcube .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-mlcube .venv-hpc .pytest_cache .ruff_cache .mypy_cache .hypothesis

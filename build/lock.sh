@@ -29,3 +29,5 @@ lock build/requirements.mlcube.txt "$@" --constraints build/requirements.build.t
 lock requirements.txt "$@" --constraints build/requirements.build.txt --extra cpu pyproject.toml
 lock build/requirements.dev.txt "$@" --constraints requirements.txt --extra cpu --group dev pyproject.toml
 lock build/requirements.gpu.txt "$@" --constraints requirements.txt --extra gpu pyproject.toml
+# ReFrame runs the command line of the benchmark and needs none of its packages: an environment of its own.
+lock build/requirements.hpc.txt "$@" --constraints requirements.txt - <<<'reframe-hpc>=4.10'

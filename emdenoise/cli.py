@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
@@ -19,7 +19,7 @@ import click
 
 from emdenoise import __version__
 from emdenoise.errors import EMDenoiseError, StorageError
-from emdenoise.study import run_study
+from emdenoise.study import DEFAULT_PART, run_study
 from emdenoise.submission import check, crate, submit
 from emdenoise.tasks import TASKS, Outcome
 from emdenoise.verification import rescore, verify
@@ -42,6 +42,8 @@ DEFAULTS = {
     "package_file": WORKSPACE / "submission.zip",
     "crate_file": WORKSPACE / "crate.zip",
 }
+WORDS = {"part": DEFAULT_PART}
+"""Options that are no paths, with their defaults."""
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
     "raw_data_dir": "Images as their source gives them.",
@@ -51,6 +53,7 @@ MEANINGS = {
     "log_dir": "Logs of the tasks.",
     "study_file": "Settings of the runs to compare (YAML).",
     "study_dir": "Data, runs and comparison of the study.",
+    "part": "What to do of it: all, images, or one run by its name; list shows the runs.",
     "result_dir": "Output folder of the run in question.",
     "work_dir": "Where the run is done again.",
     "runs_dir": "Folders of the runs, with output and model in each.",
@@ -159,23 +162,24 @@ def main() -> None:
 def _add_command(name: str, task: Callable[..., Outcome]) -> None:
     """Make the command of a task; its options are the parameters of the function, and ``--log_dir``."""
 
-    def run(log_dir: Path, **paths: Path) -> None:
-        sys.exit(run_task(name, task, log_dir, paths))
+    def run(log_dir: Path, **options: Any) -> None:
+        sys.exit(run_task(name, task, log_dir, options))
 
-    for option in [*list_paths(task), "log_dir"]:
-        names = (f"--{option}", f"--{option.replace('_', '-')}", option)
-        run = click.option(
-            *names, type=click.Path(path_type=Path), default=DEFAULTS[option], show_default=True, help=MEANINGS[option]
-        )(run)
+    words = [word for word in inspect.signature(task).parameters if word in WORDS]
+    for option in [*list_paths(task), *words, "log_dir"]:
+        names = dict.fromkeys((f"--{option}", f"--{option.replace('_', '-')}", option))
+        kind = str if option in WORDS else click.Path(path_type=Path)
+        default = {**DEFAULTS, **WORDS}[option]
+        run = click.option(*names, type=kind, default=default, show_default=True, help=MEANINGS[option])(run)
     main.command(name, help=inspect.getdoc(task))(run)
 
 
 def list_paths(task: Callable[..., Outcome]) -> list[str]:
     """List the paths that a task takes, in the order of its parameters."""
-    return [name for name in inspect.signature(task).parameters if name != "progress"]
+    return [name for name in inspect.signature(task).parameters if name in DEFAULTS]
 
 
-def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict[str, Path]) -> int:
+def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, options: Mapping[str, Path | str]) -> int:
     """Run a task with its log; returns the exit code.
 
     Parameters
@@ -185,7 +189,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
     task : callable
     log_dir : Path
         Gets ``NAME.log``.
-    paths : dict of str to Path
+    options : mapping of str to Path or str
         Arguments of the task.
 
     Returns
@@ -203,7 +207,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, paths: dict
             ConsoleProgress(stream if world.is_leader else StringIO()) as progress,
         ):
             log.info("emdenoise %s %s", __version__, " ".join(sys.argv[1:]))
-            outcome = task(**paths, progress=progress)
+            outcome = task(**options, progress=progress)
             progress.say(outcome.message)
             if outcome.table:
                 progress.show_table(outcome.table)

@@ -116,7 +116,8 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     if not world.is_leader:
         return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
     copy_records(data_dir, model_dir)
-    found = result.describe(learner.model) | learned | {"num_validation_images": num_validation}
+    goal = {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
+    found = result.describe(learner.model) | learned | goal
     recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
     forget_record(output_dir, "test")  # it is of the model before
     copy_records(model_dir, output_dir)

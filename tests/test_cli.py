@@ -93,6 +93,7 @@ def test_a_study_has_its_own_file_and_folder(heard: list[Any]) -> None:
     assert paths == {
         "study_file": Path("a.study.yaml"),
         "study_dir": Path("workspace/study"),
+        "part": "all",
         "log_dir": cli.DEFAULTS["log_dir"],
     }
 

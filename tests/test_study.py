@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from emdenoise import study
+from emdenoise.data.locking import lock_folder
+from emdenoise.errors import MissingInputError, SettingsError, StorageError
 from emdenoise.progress import SilentProgress
 from emdenoise.study import run_study
 
@@ -131,3 +133,69 @@ def test_a_network_of_one_magnification_is_tested_on_all(
     weights = {path.read_text() for path in (tmp_path / "study" / "pretrained").glob("*/model.json")}
     assert len(weights) == 2
     assert (tmp_path / "study" / "study.md").read_text().startswith("| variant | trained on | tested on | images |")
+
+
+def test_the_list_shows_what_is_done_and_who_waits_for_whom(folder: Path, tmp_path: Path) -> None:
+    arguments = {"study_file": folder / "labels.study.yaml", "part": "list", "progress": SilentProgress()}
+    outcome = run_study(study_dir=folder / "study", **arguments)
+    assert outcome.message.startswith("0 of 3 runs are to be done")
+    assert outcome.table[1:] == [[f"{name}-2-0", "done", "–"] for name in ("scratch", "denoise", "frozen")]
+    outcome = run_study(study_dir=tmp_path / "study", **arguments)
+    waits = [["scratch-2-0", "–"], ["denoise-2-0", "–"], ["frozen-2-0", "denoise-2-0"]]
+    assert outcome.table[1:] == [[name, "open", after] for name, after in waits]
+    assert not (tmp_path / "study").exists()
+
+
+def test_one_run_is_done_and_no_other(folder: Path, tmp_path: Path, describe: Callable[[Path], dict[str, Any]]) -> None:
+    whole, part = folder / "study", tmp_path / "study"
+    shutil.copytree(whole / "images", part / "images")
+    shutil.copytree(whole / "pretrained", part / "pretrained")
+    arguments = {"study_file": folder / "labels.study.yaml", "study_dir": part, "progress": SilentProgress()}
+    run_study(part="frozen-2-0", **arguments)
+    assert [path.name for path in (part / "runs").iterdir()] == ["frozen-2-0"]
+    assert describe(part / "runs" / "frozen-2-0") == describe(whole / "runs" / "frozen-2-0")
+
+
+@pytest.mark.parametrize(
+    ("part", "missing", "message"),
+    [
+        ("scratch-2-0", "images", "the images of .* are missing; run the study with --part=images first"),
+        ("frozen-2-0", "pretrained", "frozen-2-0 starts from is missing; run the study with --part=denoise-2-0 first"),
+    ],
+)
+def test_a_run_whose_images_or_network_are_missing_says_what_to_do_first(
+    folder: Path, tmp_path: Path, part: str, missing: str, message: str
+) -> None:
+    for name in {"images", "pretrained"} - {missing}:
+        shutil.copytree(folder / "study" / name, tmp_path / "study" / name)
+    arguments = {"study_file": folder / "labels.study.yaml", "study_dir": tmp_path / "study"}
+    with pytest.raises(MissingInputError, match=message):
+        run_study(part=part, **arguments, progress=SilentProgress())
+
+
+def test_an_unknown_part_is_one_line_with_the_nearest_run(folder: Path) -> None:
+    arguments = {"study_file": folder / "labels.study.yaml", "study_dir": folder / "study"}
+    with pytest.raises(SettingsError, match=r'part is "frozn-2-0"; .*did you mean frozen-2-0') as caught:
+        run_study(part="frozn-2-0", **arguments, progress=SilentProgress())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("part", "is_written"), [("all", False), ("images", False), ("scratch-2-0", True)])
+def test_the_whole_study_and_one_run_of_it_keep_out_of_each_others_way(
+    folder: Path, part: str, is_written: bool
+) -> None:
+    arguments = {"study_file": folder / "labels.study.yaml", "study_dir": folder / "study"}
+    with (
+        lock_folder(folder / "study", is_written=is_written),
+        pytest.raises(StorageError, match="study is in use by another task"),
+    ):
+        run_study(part=part, **arguments, progress=SilentProgress())
+
+
+def test_two_runs_are_done_at_once_but_none_twice(folder: Path) -> None:
+    arguments = {"study_file": folder / "labels.study.yaml", "study_dir": folder / "study"}
+    runs = folder / "study" / "runs"
+    with lock_folder(folder / "study", is_written=False), lock_folder(runs / "denoise-2-0", is_written=True):
+        assert "scratch-2-0" in run_study(part="scratch-2-0", **arguments, progress=SilentProgress()).message
+        with pytest.raises(StorageError, match="denoise-2-0 is in use by another task"):
+            run_study(part="denoise-2-0", **arguments, progress=SilentProgress())

@@ -1,12 +1,16 @@
-"""What the tests on a real Slurm share: that it answers, and a workspace whose jobs end with the test."""
+"""What the tests on a real Slurm share: that it answers, an image, and a workspace whose jobs end with the test."""
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.container.engine import run
+
+TAG = "emdenoise:cluster"
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +19,25 @@ def slurm() -> None:
     answer = run("sinfo", "--noheader")
     if answer.returncode != 0:
         pytest.skip(f"Slurm does not answer: {answer.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def sif() -> Iterator[Path]:
+    """Make an image of this code."""
+    for command in ("docker", "apptainer"):
+        if shutil.which(command) is None:
+            pytest.skip(f"no {command} command")
+    if run("docker", "info").returncode != 0:
+        pytest.skip("no Docker engine answers")
+    built = run("docker", "build", "--network=host", f"--tag={TAG}", ".")
+    assert built.returncode == 0, built.stderr[-1000:]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "emdenoise.sif"
+        fast = "--mksquashfs-args=-comp zstd -Xcompression-level 3"
+        made = run("apptainer", "build", fast, path, f"docker-daemon:{TAG}")
+        run("docker", "image", "rm", TAG)
+        assert made.returncode == 0, made.stderr[-1000:]
+        yield path
 
 
 @pytest.fixture
