@@ -1,7 +1,7 @@
 """A model on paper of data-parallel training on 1 to 1,024 accelerators: ``python benchmarks/scaling.py``.
 
-Each accelerator has a batch of its own (weak scaling). A step is its computation, one sum of all gradients, and for each
-batch normalisation one sum of statistics forwards and one of their gradients backwards, which wait for each other.
+Each accelerator has a batch of its own (weak scaling). A step is its computation, one sum of all gradients, and for
+each batch normalisation one sum of statistics forwards and one of their gradients backwards, which wait for each other.
 Nothing overlaps, nobody waits for images, all accelerators are equally fast: limits of the model, the first one
 pessimistic. What a sum costs is the model by which NCCL chooses its algorithms (tree, protocol LL128; latencies and
 corrections of bandwidth from its src/graph/tuning.cc): eight accelerators in a node with NVLink, one port of

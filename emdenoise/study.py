@@ -104,8 +104,10 @@ def _find_teacher(configs: Configs, key: RunKey, study_dir: Path) -> str | None:
 
 def _check_prepared(study: StudyConfig, configs: Configs, key: RunKey, study_dir: Path) -> None:
     for condition in study.conditions:
-        if not _has_data(study_dir / "images" / condition):
-            raise MissingInputError(f"the images of {study_dir} are missing; run the study with --part=images first.")
+        if not _has_data(configs[key._replace(condition=condition)], study_dir / "images" / condition):
+            raise MissingInputError(
+                f"the images of {study_dir} are missing, or of other settings; run the study with --part=images first."
+            )
     teacher = _find_teacher(configs, key, study_dir)
     if teacher is not None:
         raise MissingInputError(
@@ -139,7 +141,7 @@ def _prepare_data(config: RunConfig, folder: Path, progress: Progress) -> None:
     raw_data_dir, data_dir = folder / "raw_data", folder / "data"
     parameters_file = _write_parameters(config, folder)
     download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
-    if not _has_data(folder):
+    if not _has_data(config, folder):
         preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
 
 
@@ -149,8 +151,15 @@ def _has_network(folder: Path) -> bool:
     return has_model(folder)
 
 
-def _has_data(folder: Path) -> bool:
-    return (folder / "data" / "records" / "preprocess.json").exists()
+def _has_data(config: RunConfig, folder: Path) -> bool:
+    """Tell whether the images are there and of the settings that the study has now."""
+    from emdenoise.results.sequence import check_data
+
+    try:
+        check_data(config, folder / "data")
+    except MissingInputError:
+        return False
+    return True
 
 
 def _locate_pretrained(config: RunConfig, key: RunKey, study_dir: Path) -> Path | None:

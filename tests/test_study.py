@@ -104,6 +104,21 @@ def test_what_is_done_is_not_done_again_and_what_is_missing_is(folder: Path, mon
     assert read_scores(folder) == before
 
 
+def test_other_images_are_made_where_the_study_asks_for_them(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "study", tmp_path / "study")
+    settings = yaml.safe_load((folder / "labels.study.yaml").read_text())
+    settings["base"].setdefault("data", {})["seed"] = 1
+    (tmp_path / "other.study.yaml").write_text(yaml.safe_dump(settings | {"variants": {"scratch": {}}}))
+    paths = {"study_file": tmp_path / "other.study.yaml", "study_dir": tmp_path / "study"}
+    with pytest.raises(MissingInputError, match="run the study with --part=images first"):
+        run_study(**paths, part="scratch-2-0", progress=SilentProgress())
+    run_study(**paths, progress=SilentProgress())
+    test = json.loads((tmp_path / "study" / "runs" / "scratch-2-0" / "output" / "records" / "test.json").read_text())
+    preprocessed = json.loads((tmp_path / "study" / "images" / "data" / "records" / "preprocess.json").read_text())
+    assert preprocessed["settings"]["data"]["seed"] == test["settings"]["data"]["seed"] == 1
+    assert test["inputs"]["test.h5"] == preprocessed["outputs"]["test.h5"]
+
+
 def test_a_network_of_one_magnification_is_tested_on_all(
     tmp_path: Path, tiny_settings: Callable[..., dict[str, Any]], no_pool: None
 ) -> None:
@@ -159,7 +174,7 @@ def test_one_run_is_done_and_no_other(folder: Path, tmp_path: Path, describe: Ca
 @pytest.mark.parametrize(
     ("part", "missing", "message"),
     [
-        ("scratch-2-0", "images", "the images of .* are missing; run the study with --part=images first"),
+        ("scratch-2-0", "images", "the images of .* are missing, or of other settings; run the study with --part=images first"),
         ("frozen-2-0", "pretrained", "frozen-2-0 starts from is missing; run the study with --part=denoise-2-0 first"),
     ],
 )
