@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.engine import PARAMETERS, ROOT, needs, read_results, run
+from emdenoise.data.storage import hash_file
+from tests.container.engine import PARAMETERS, ROOT, make_sif, needs, read_images, read_results, run
 
 LONG = PARAMETERS.replace("epochs: 1", "epochs: 60")
 TIMEOUT_S = 300
@@ -79,6 +80,19 @@ def test_two_jobs_that_wait_for_each_other_give_the_numbers_of_the_bare_machine(
     assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
     assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
     assert not list((workspace / "logs").glob("*.done"))
+
+
+@needs("docker")
+@needs("apptainer")
+def test_jobs_in_apptainer_give_the_numbers_of_the_bare_machine(workspace: Path) -> None:
+    assert run("make", "image").returncode == 0
+    environment = make_sif(workspace)
+    jobs = submit(workspace, PARAMETERS, **environment)
+    states = [wait(job, is_ended)["JobState"] for job in jobs]
+    assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
+    assert read_images(workspace) == {f"sha256:{hash_file(Path(environment['SIF']))}"}
+    Path(environment["SIF"]).unlink()
+    assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
 
 
 @pytest.mark.parametrize("signal", ["USR1", "TERM"])

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Refuse an Apptainer image that was made of other code than what lies here; print the hash of one that was not:
+#
+#   run/sif.sh FILE
+#
+# Neither Apptainer nor MLCube makes an image again that is there. Compared is what it holds, file by file: the package,
+# and the lock that it was installed from. So it needs no git, and what is not committed counts.
+set -euo pipefail
+
+fail() {
+    echo "run/sif.sh: $*" >&2
+    exit 2
+}
+
+[ $# -eq 1 ] || fail "give FILE; got $# arguments"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+program=$(command -v apptainer || command -v singularity) || fail "neither apptainer nor singularity is installed"
+[ -f "$1" ] || fail "$1 is not there"
+
+remedy="delete it and make it again of the Docker image (make image), or use one of this code"
+list="find emdenoise -type f ! -name '*.pyc' ! -name '.*' -exec sha256sum {} +"
+inside=$("$program" exec --cleanenv --containall "$1" sh -c "
+    cd /opt/emdenoise/lib/python3*/site-packages && $list && sha256sum </usr/share/doc/emdenoise/requirements.txt
+" 2>/dev/null </dev/null | LC_ALL=C sort) ||
+    fail "$1 cannot be run here, or was made of an older version; $remedy"
+# It was installed from one of the locks; of the package it has every file, and no other.
+here_is=$(cd "$here" && sh -c "$list" && sha256sum <requirements.txt && sha256sum <build/requirements.gpu.txt)
+other=$(comm -3 <(LC_ALL=C sort <<<"$here_is") <(echo "$inside") | grep -o 'emdenoise/.*' | head -n 1 || true)
+grep -qF "$(grep -- '-$' <<<"$inside")" <<<"$here_is" || other=requirements.txt
+[ -z "$other" ] || fail "$1 was made of other code than what lies here: $other differs; $remedy"
+sha256sum "$1" | sed -E 's/^\\?(\w+).*/sha256:\1/'
