@@ -33,13 +33,14 @@ pack() { # pack NAME LOCK…
     local name=$1 lock
     shift
     for lock in "$@"; do
-        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
+        "$python" -m pip download -qq --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
             --dest "$folder/$name" --requirement "$lock"
     done
     "$python" -c 'import sys, sysconfig; print("%d.%d" % sys.version_info[:2], sysconfig.get_platform())' \
         >"$folder/$name/python"
 }
 
+trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder"
 for way in "${ways[@]}"; do
     case $way in
@@ -57,5 +58,6 @@ done
 git bundle create --quiet "$folder/emdenoise.gitbundle" HEAD
 cp build/install.sh "$folder"
 (cd "$folder" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum >SHA256SUMS)
+trap - EXIT
 echo "The bundle is $folder ($(du -sh "$folder" | cut -f 1)). The hash of its list of hashes, to compare where it arrives:"
 sha256sum "$folder/SHA256SUMS" | cut -d " " -f 1

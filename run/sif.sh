@@ -17,15 +17,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 program=$(command -v apptainer || command -v singularity) || fail "neither apptainer nor singularity is installed"
 [ -f "$1" ] || fail "$1 is not there"
 
-remedy="delete it and make it again of the Docker image (make image), or use one of this code"
 list="find emdenoise -type f ! -name '*.pyc' ! -name '.*' -exec sha256sum {} +"
-inside=$("$program" exec --cleanenv --containall "$1" sh -c "
-    cd /opt/emdenoise/lib/python3*/site-packages && $list && sha256sum </usr/share/doc/emdenoise/requirements.txt
-" 2>/dev/null </dev/null | LC_ALL=C sort) ||
-    fail "$1 cannot be run here, or was made of an older version; $remedy"
+said=$("$program" --nocolor exec --cleanenv --containall "$1" sh -c "
+    cd /opt/emdenoise/lib/python3*/site-packages && $list && cat /usr/share/doc/emdenoise/requirements.txt | sha256sum
+" 2>&1 </dev/null) || fail "$(basename "$program") cannot look into $1: $(tail -n 1 <<<"$said")"
+inside=$(grep -E '^\w{64} ' <<<"$said" | LC_ALL=C sort)
 # It was installed from one of the locks; of the package it has every file, and no other.
 here_is=$(cd "$here" && sh -c "$list" && sha256sum <requirements.txt && sha256sum <build/requirements.gpu.txt)
 other=$(comm -3 <(LC_ALL=C sort <<<"$here_is") <(echo "$inside") | grep -o 'emdenoise/.*' | head -n 1 || true)
 grep -qF "$(grep -- '-$' <<<"$inside")" <<<"$here_is" || other=requirements.txt
-[ -z "$other" ] || fail "$1 was made of other code than what lies here: $other differs; $remedy"
+[ -z "$other" ] || fail "$1 was made of other code than what lies here: $other differs;" \
+    "delete it and make it again of the Docker image (make image), or use one of this code"
 sha256sum "$1" | sed -E 's/^\\?(\w+).*/sha256:\1/'
