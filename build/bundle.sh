@@ -46,7 +46,7 @@ for way in "${ways[@]}"; do
     case $way in
         bare) pack bare build/requirements.build.txt requirements.txt ;;
         mlcube) pack mlcube build/requirements.build.txt build/requirements.mlcube.txt ;;
-        docker) docker save emdenoise | gzip --fast --no-name >"$folder/emdenoise.tar.gz" ;;
+        docker) docker save emdenoise:latest | gzip --fast --no-name >"$folder/emdenoise.tar.gz" ;;
         apptainer)
             [ -n "$sif" ] || apptainer build "$folder/emdenoise.sif" build/apptainer.def
             [ -z "$sif" ] || cp "$sif" "$folder/emdenoise.sif"
@@ -57,7 +57,7 @@ done
 [ -z "$raw_data" ] || cp -r "$raw_data" "$folder/raw_data"
 git bundle create --quiet "$folder/emdenoise.gitbundle" HEAD
 cp build/install.sh "$folder"
-(cd "$folder" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum >SHA256SUMS)
+(cd "$folder" && find . -type f ! -name SHA256SUMS -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum >SHA256SUMS)
 trap - EXIT
 echo "The bundle is $folder ($(du -sh "$folder" | cut -f 1)). The hash of its list of hashes, to compare where it arrives:"
 sha256sum "$folder/SHA256SUMS" | cut -d " " -f 1

@@ -24,7 +24,8 @@ bundle=$PWD
 has() { command -v "$1" >/dev/null || fail "$1 is not installed"; }
 
 [ -f SHA256SUMS ] || fail "SHA256SUMS is missing; copy the bundle again"
-other=$(find . -type f ! -path ./SHA256SUMS | LC_ALL=C sort | comm -3 - <(cut -c 67- SHA256SUMS | LC_ALL=C sort) | head -n 1)
+! grep -qvE '^\w{64}  .' SHA256SUMS || fail "SHA256SUMS is damaged; copy the bundle again"
+other=$(find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | comm -3 - <(cut -c 67- SHA256SUMS | LC_ALL=C sort) | head -n 1)
 [ -z "$other" ] || fail "${other/#$'\t'} is $([[ $other == $'\t'* ]] && echo missing || echo "not in SHA256SUMS"); copy the bundle again"
 other=$(sha256sum --check --quiet SHA256SUMS 2>/dev/null) || fail "${other%%: *} is damaged; copy the bundle again"
 
@@ -64,7 +65,7 @@ pip() { # pip VENV ARGUMENTS…
     local venv=$1
     shift
     # A file of settings might name places that only the packer's network has.
-    PIP_CONFIG_FILE=/dev/null "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir \
+    PIP_CONFIG_FILE=/dev/null "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-cache-dir \
         --no-index --no-build-isolation "$@"
 }
 

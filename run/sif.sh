@@ -18,9 +18,10 @@ program=$(command -v apptainer || command -v singularity) || fail "neither appta
 [ -f "$1" ] || fail "$1 is not there"
 
 list="find emdenoise -type f ! -name '*.pyc' ! -name '.*' -exec sha256sum {} +"
-said=$("$program" --nocolor exec --cleanenv --containall "$1" sh -c "
+said=$("$program" exec --cleanenv --containall "$1" sh -c "
     cd /opt/emdenoise/lib/python3*/site-packages && $list && cat /usr/share/doc/emdenoise/requirements.txt | sha256sum
-" 2>&1 </dev/null) || fail "$(basename "$program") cannot look into $1: $(tail -n 1 <<<"$said")"
+" 2>&1 </dev/null) ||
+    fail "$(basename "$program") cannot look into $1: $(sed -E 's/\x1b\[[0-9;]*m//g' <<<"$said" | grep . | tail -n 1)"
 inside=$(grep -E '^\w{64} ' <<<"$said" | LC_ALL=C sort)
 # It was installed from one of the locks; of the package it has every file, and no other.
 here_is=$(cd "$here" && sh -c "$list" && sha256sum <requirements.txt && sha256sum <build/requirements.gpu.txt)

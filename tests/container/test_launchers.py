@@ -107,7 +107,7 @@ def test_a_sif_of_a_docker_archive_is_one_of_the_docker_image(
     image: str, apptainer: dict[str, str], tmp_path: Path
 ) -> None:
     archive, sif = tmp_path / "emdenoise.tar", tmp_path / "emdenoise.sif"
-    assert run("docker", "save", "--output", archive, image).returncode == 0
+    assert run("docker", "save", "--output", archive, f"{image}:latest").returncode == 0
     source = ("--build-arg", "bootstrap=docker-archive", "--build-arg", f"from={archive}")
     built = run("apptainer", "build", FAST, *source, sif, "build/apptainer.def", env=apptainer)
     archive.unlink()
