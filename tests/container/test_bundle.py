@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,13 @@ def make_bundle(folder: Path, ways: str, environment: dict[str, str]) -> Path:
 @pytest.fixture(scope="module")
 def site(
     image: str, apptainer: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, str]]:
+) -> Iterator[tuple[Path, dict[str, str]]]:
     """Install a whole bundle without a network and with an empty home; gives the folder and its environment."""
     folder = tmp_path_factory.mktemp("site")
     bundle = make_bundle(folder, "bare,mlcube,docker,apptainer", apptainer)
-    before = find_image()
+    bundled = find_image()
+    assert run("make", "image").returncode == 0
+    assert find_image() != bundled
     (folder / "home").mkdir()
     kept = ("PATH", "APPTAINER_NO_PRIVS", "OMP_NUM_THREADS")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
@@ -52,9 +54,10 @@ def site(
         *(*OFFLINE, bundle / "install.sh", "bare,mlcube,docker,apptainer", folder / "emdenoise"), env=environment
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert find_image() == before
+    assert find_image() == bundled
     shutil.rmtree(bundle)
-    return folder / "emdenoise", environment
+    yield folder / "emdenoise", environment
+    assert run("make", "image").returncode == 0
 
 
 @needs("docker")
@@ -157,7 +160,7 @@ def test_the_packages_of_another_python_are_refused_in_one_line(small: Path, tmp
 
 def test_what_is_not_committed_is_not_bundled(tmp_path: Path) -> None:
     checkout = commit_checkout(tmp_path / "checkout")
-    (checkout / "README.md").open("a").write("changed")
+    (checkout / "README.md").write_text("changed")
     done = run(checkout / "build" / "bundle.sh", "mlcube", tmp_path / "bundle")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

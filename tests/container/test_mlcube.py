@@ -55,7 +55,7 @@ def test_singularity_refuses_a_sif_of_other_code(apptainer: dict[str, str], work
     (workspace / ".image").mkdir()
     (workspace / ".image" / "emdenoise.sif").symlink_to(apptainer["SIF"])
     checkout = copy_checkout(tmp_path)
-    (checkout / "emdenoise" / "tasks.py").open("a").write("# changed\n")
+    (checkout / "emdenoise" / "tasks.py").write_text("# changed\n")
     result = run(
         *(MLCUBE, "run", f"--mlcube={checkout}", "--platform=singularity", f"--workspace={workspace}"),
         *("--task=download", "parameters_file=parameters/tiny.parameters.yaml"),
