@@ -6,7 +6,7 @@
 #
 # WAYs are bare (the Python packages), mlcube (those of MLCube), docker (an archive of the image) and apptainer (a SIF);
 # all of them, and dist/bundle, if nothing is said. The commit goes along, and the raw data of WORKSPACE; graphene needs
-# none. Environment: PYTHON (.venv/bin/python), whose version and machine the packages are for; SIF, one that is made already.
+# none. Environment: PYTHON (.venv/bin/python), whose version and machine the packages are for; SIF, one that is there.
 set -euo pipefail
 
 fail() {
@@ -27,7 +27,11 @@ python=${PYTHON:-.venv/bin/python}
 [ ! -e "$folder" ] || fail "$folder is there already; remove it, or give another folder"
 [ -z "$raw_data" ] || [ -d "$raw_data" ] || fail "$raw_data is not there; run the download task first"
 [ -z "$(git status --porcelain)" ] || fail "a bundle is made of a commit, and files differ from it; see: git status"
-[[ ${ways[*]} != *docker* && ( ${ways[*]} != *apptainer* || -n $sif ) ]] || make image
+[[ ${ways[*]} != *apptainer* ]] || command -v apptainer >/dev/null || fail "apptainer is not installed; leave that way out"
+if [[ ${ways[*]} == *docker* || (${ways[*]} == *apptainer* && -z $sif) ]]; then
+    command -v docker >/dev/null || fail "docker is not installed; leave that way out, or give SIF=FILE"
+    make image
+fi
 
 pack() { # pack NAME LOCK…
     local name=$1 lock
