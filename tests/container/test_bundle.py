@@ -26,10 +26,13 @@ def commit_checkout(folder: Path) -> Path:
 
 
 def make_bundle(folder: Path, ways: str, environment: dict[str, str]) -> Path:
-    """Make a bundle in a new folder; gives its path."""
+    """Make a bundle with some raw data in a new folder; gives its path."""
     checkout = commit_checkout(folder / "checkout")
+    (folder / "workspace" / "raw_data" / "folder").mkdir(parents=True)
+    (folder / "workspace" / "raw_data" / "folder" / "mine.tif").write_text("mine")
     made = run(
-        *(checkout / "build" / "bundle.sh", ways, folder / "bundle"), env={**environment, "PYTHON": sys.executable}
+        *(checkout / "build" / "bundle.sh", ways, folder / "bundle", folder / "workspace"),
+        env={**environment, "PYTHON": sys.executable},
     )
     assert made.returncode == 0, made.stderr
     return folder / "bundle"
@@ -95,6 +98,12 @@ def test_a_site_without_network_runs_a_task_by_mlcube(site: tuple[Path, dict[str
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a bundle of the least packages."""
     return make_bundle(tmp_path_factory.mktemp("small"), "mlcube", dict(os.environ))
+
+
+def test_raw_data_go_along(small: Path, tmp_path: Path) -> None:
+    done = run(*OFFLINE, small / "install.sh", "mlcube", tmp_path / "emdenoise")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "emdenoise" / "workspace" / "raw_data" / "folder" / "mine.tif").read_text() == "mine"
 
 
 def change(path: Path) -> None:
