@@ -25,6 +25,8 @@ RUN python3 -m venv /opt/emdenoise \
 FROM base
 COPY --from=packages /opt/emdenoise /opt/emdenoise
 COPY LICENSE NOTICE /usr/share/doc/emdenoise/
+ARG REQUIREMENTS=requirements.txt
+COPY ${REQUIREMENTS} /usr/share/doc/emdenoise/requirements.txt
 COPY emdenoise /opt/emdenoise/lib/python3.11/site-packages/emdenoise
 RUN ["/opt/emdenoise/bin/python", "-m", "compileall", "-q", "/opt/emdenoise/lib/python3.11/site-packages/emdenoise"]
 # Whoever runs it has no home here: what libraries cache goes where everybody may write.

@@ -8,7 +8,7 @@ REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs bench image sbom lock clean
+.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs bench image sbom bundle lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -83,6 +83,9 @@ image:  ## build the CPU image
 
 sbom: setup  ## list what the CPU image holds, with licences and hashes: dist/emdenoise.cdx.json (CycloneDX)
 	$(BIN)/python build/sbom.py
+
+bundle: setup  ## all that a site without internet needs, in dist/bundle (WAYS=bare,mlcube,docker,apptainer)
+	build/bundle.sh $(WAYS)
 
 lock:  ## resolve the pinned packages anew
 	build/lock.sh

@@ -5,8 +5,9 @@
 #   run/apptainer.sh download,preprocess,train,test workspace workspace/parameters/smoke.parameters.yaml
 #
 # --nv gives it the NVIDIA GPUs. Environment: SIF (emdenoise.sif in this folder, made of the Docker image at the first
-# run; delete it after a change of the code). Nothing of the caller's but the workspace and the folder of the
-# parameters file is seen inside. Stops at the first task that fails, with its exit code.
+# run; build/apptainer.def says what else it can be made of). One of other code is refused. Nothing of the caller's but
+# the workspace and the folder of the parameters file is seen inside. Stops at the first task that fails, with its exit
+# code.
 set -euo pipefail
 
 fail() {
@@ -30,10 +31,17 @@ program=$(command -v apptainer || command -v singularity) || fail "neither appta
 mkdir -p "$workspace" || fail "the workspace $workspace cannot be made"
 workspace=$(cd "$workspace" && pwd)
 folder=$(cd "$(dirname "$parameters")" && pwd)
+[[ $workspace$folder != *[:,]* ]] || fail "Apptainer takes no folder with : or , in its name: $workspace, $folder"
 [ -f "$sif" ] || "$program" build "$sif" "$here/build/apptainer.def" || fail "$sif cannot be built; give SIF=FILE"
 
-options+=(--env "EMDENOISE_IMAGE=sha256:$(sha256sum "$sif" | cut -d " " -f 1)")
+image=$("$here/run/sif.sh" "$sif")
+
+options+=(--env "EMDENOISE_IMAGE=$image")
 options+=(--bind "$workspace:/emdenoise/workspace" --bind "$folder:/emdenoise/parameters:ro" --pwd /emdenoise)
+# Which of several processes this one is; nothing else of the caller's environment.
+for name in TF_CONFIG "${!SLURM_@}"; do
+    [ -z "${!name:-}" ] || export "APPTAINERENV_$name=${!name}" "SINGULARITYENV_$name=${!name}"
+done
 IFS=, read -r -a tasks <<<"$1"
 for number in "${!tasks[@]}"; do
     task=${tasks[number]}

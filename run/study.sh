@@ -35,7 +35,8 @@ mkdir -p "$folder" || fail "the folder $folder cannot be made"
 folder=$(cd "$folder" && pwd)
 parameters=$(cd "$(dirname "$file")" && pwd)
 read -r -a options <<<"--cleanenv --containall ${SIF_OPTIONS:-}"
-options+=(--env "EMDENOISE_IMAGE=sha256:$(sha256sum "$SIF" | cut -d " " -f 1)")
+image=$("$here/run/sif.sh" "$SIF")
+options+=(--env "EMDENOISE_IMAGE=$image")
 options+=(--bind "$folder:/emdenoise/study" --bind "$parameters:/emdenoise/parameters:ro" --pwd /emdenoise)
 exec "$program" run "${options[@]}" "$SIF" study --part="$1" --study_file="/emdenoise/parameters/$(basename "$file")" \
     --study_dir=study --log_dir="study/$log"

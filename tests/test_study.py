@@ -174,7 +174,11 @@ def test_one_run_is_done_and_no_other(folder: Path, tmp_path: Path, describe: Ca
 @pytest.mark.parametrize(
     ("part", "missing", "message"),
     [
-        ("scratch-2-0", "images", "the images of .* are missing, or of other settings; run the study with --part=images first"),
+        (
+            "scratch-2-0",
+            "images",
+            "the images of .* are missing, or of other settings; run the study with --part=images first",
+        ),
         ("frozen-2-0", "pretrained", "frozen-2-0 starts from is missing; run the study with --part=denoise-2-0 first"),
     ],
 )

@@ -1,16 +1,15 @@
 """What the tests on a real Slurm share: that it answers, an image, and a workspace whose jobs end with the test."""
 
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.container.conftest import apptainer, image
 from tests.container.engine import run
 
-TAG = "emdenoise:cluster"
+__all__ = ["apptainer", "image"]  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -22,22 +21,9 @@ def slurm() -> None:
 
 
 @pytest.fixture(scope="session")
-def sif() -> Iterator[Path]:
-    """Make an image of this code."""
-    for command in ("docker", "apptainer"):
-        if shutil.which(command) is None:
-            pytest.skip(f"no {command} command")
-    if run("docker", "info").returncode != 0:
-        pytest.skip("no Docker engine answers")
-    built = run("docker", "build", "--network=host", f"--tag={TAG}", ".")
-    assert built.returncode == 0, built.stderr[-1000:]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "emdenoise.sif"
-        fast = "--mksquashfs-args=-comp zstd -Xcompression-level 3"
-        made = run("apptainer", "build", fast, path, f"docker-daemon:{TAG}")
-        run("docker", "image", "rm", TAG)
-        assert made.returncode == 0, made.stderr[-1000:]
-        yield path
+def sif(apptainer: dict[str, str]) -> Path:
+    """Give an Apptainer image of this code."""
+    return Path(apptainer["SIF"])
 
 
 @pytest.fixture

@@ -75,8 +75,10 @@ def test_two_nodes_have_the_losses_of_one_process(backend: str, workspace: Path)
         assert [epoch[loss] for epoch in figures] == pytest.approx([epoch[loss] for epoch in expected], rel=1e-5)
 
 
-def test_two_nodes_train_in_apptainer(sif: Path, workspace: Path) -> None:
-    _, job = submit_processes(workspace, write_parameters(2), SIF=str(sif))
+@needs("docker")
+@needs("apptainer")
+def test_two_nodes_train_in_apptainer(apptainer: dict[str, str], workspace: Path) -> None:
+    _, job = submit_processes(workspace, write_parameters(2), **apptainer)
     wait(job, is_ended)
     check_run(workspace, job)
     assert read_record(workspace / "model", "train").environment["image"].startswith("sha256:")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from emdenoise.data.storage import hash_file
 from tests.cluster.jobs import is_ended, show, wait
-from tests.container.engine import PARAMETERS, ROOT, needs, read_results, run
+from tests.container.engine import PARAMETERS, ROOT, needs, read_images, read_results, run
 
 LONG = PARAMETERS.replace("epochs: 1", "epochs: 60")
 pytestmark = [pytest.mark.cluster, needs("sbatch"), pytest.mark.usefixtures("slurm")]
@@ -41,6 +42,16 @@ def test_two_jobs_that_wait_for_each_other_give_the_numbers_of_the_bare_machine(
     assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
     assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
     assert not list((workspace / "logs").glob("*.done"))
+
+
+@needs("docker")
+@needs("apptainer")
+def test_jobs_in_apptainer_give_the_numbers_of_the_bare_machine(workspace: Path, apptainer: dict[str, str]) -> None:
+    jobs = submit(workspace, PARAMETERS, **apptainer)
+    states = [wait(job, is_ended)["JobState"] for job in jobs]
+    assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
+    assert read_images(workspace) == {f"sha256:{hash_file(Path(apptainer['SIF']))}"}
+    assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
 
 
 @pytest.mark.parametrize("signal", ["USR1", "TERM"])

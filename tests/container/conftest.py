@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.container.engine import IMAGE, PARAMETERS, ROOT, TASKS, read_results, run
+from tests.container.engine import IMAGE, PARAMETERS, ROOT, TASKS, make_sif, read_results, run
 
 
 @pytest.fixture(scope="session")
@@ -35,20 +35,9 @@ def podman_image(image: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def apptainer(image: str) -> Iterator[dict[str, str]]:
-    """Make a SIF of the image; returns the environment that names it for the launcher."""
-    environment = dict(os.environ)
-    if os.geteuid() == 0:
-        environment["APPTAINER_NO_PRIVS"] = "1"
+    """Make a SIF of the image; gives the environment that names it for the launcher."""
     with tempfile.TemporaryDirectory() as folder:
-        sif = Path(folder) / "emdenoise.sif"
-        fast = "--mksquashfs-args=-comp zstd -Xcompression-level 3"
-        subprocess.run(
-            ["apptainer", "build", fast, sif, ROOT / "build" / "apptainer.def"],
-            check=True,
-            env=environment,
-            capture_output=True,
-        )
-        yield {**environment, "SIF": str(sif)}
+        yield make_sif(Path(folder))
 
 
 @pytest.fixture

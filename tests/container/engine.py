@@ -1,6 +1,7 @@
 """How the tests in real containers run commands, and what they compare."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ HARDENED = (
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
 )
+FAST = "--mksquashfs-args=-comp zstd -Xcompression-level 3"
 TASKS = "download,preprocess,train,test"
 PARAMETERS = """
 division: open
@@ -36,6 +38,26 @@ def needs(command: str) -> pytest.MarkDecorator:
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command in the project's folder; returns its output as text."""
     return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def make_sif(folder: Path) -> dict[str, str]:
+    """Make a SIF of the image; returns the environment that names it for the launcher."""
+    environment = dict(os.environ)
+    if os.geteuid() == 0:
+        environment["APPTAINER_NO_PRIVS"] = "1"
+    sif = folder / "emdenoise.sif"
+    result = run("apptainer", "build", FAST, sif, "build/apptainer.def", env=environment)
+    assert result.returncode == 0, result.stderr
+    return {**environment, "SIF": str(sif)}
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the project as it lies here, with what is not committed and without what git ignores."""
+    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.split("\0")
+    for name in filter(None, names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
 
 
 def read_images(workspace: Path) -> set[str]:

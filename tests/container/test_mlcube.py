@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emdenoise.data.storage import hash_file
-from tests.container.engine import ROOT, TASKS, find_image, needs, read_images, read_results, run
+from tests.container.engine import ROOT, TASKS, copy_checkout, find_image, needs, read_images, read_results, run
 
 MLCUBE = os.environ.get("MLCUBE", "mlcube")
 pytestmark = [pytest.mark.container, needs("docker"), needs(MLCUBE)]
@@ -48,6 +48,22 @@ def test_singularity(apptainer: dict[str, str], workspace: Path, bare_results: d
     run_cube("singularity", workspace, apptainer)
     assert read_results(workspace) == bare_results
     assert read_images(workspace) == {f"sha256:{hash_file(Path(apptainer['SIF']))}"}
+
+
+@needs("apptainer")
+def test_singularity_refuses_a_sif_of_other_code(apptainer: dict[str, str], workspace: Path, tmp_path: Path) -> None:
+    (workspace / ".image").mkdir()
+    (workspace / ".image" / "emdenoise.sif").symlink_to(apptainer["SIF"])
+    checkout = copy_checkout(tmp_path)
+    (checkout / "emdenoise" / "tasks.py").write_text("# changed\n")
+    result = run(
+        *(MLCUBE, "run", f"--mlcube={checkout}", "--platform=singularity", f"--workspace={workspace}"),
+        *("--task=download", "parameters_file=parameters/tiny.parameters.yaml"),
+        env=apptainer,
+    )
+    assert result.returncode != 0
+    assert "was made of other code than what lies here: emdenoise/tasks.py differs" in result.stderr
+    assert not (workspace / "logs" / "download.log").exists()
 
 
 def test_a_task_without_the_one_before_it_ends_with_its_exit_code(image: str, workspace: Path) -> None:
