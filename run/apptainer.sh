@@ -40,7 +40,7 @@ options+=(--env "EMDENOISE_IMAGE=$image")
 options+=(--bind "$workspace:/emdenoise/workspace" --bind "$folder:/emdenoise/parameters:ro" --pwd /emdenoise)
 # Which of several processes this one is; nothing else of the caller's environment.
 for name in TF_CONFIG "${!SLURM_@}"; do
-    [ -z "${!name:-}" ] || export "APPTAINERENV_$name=${!name}" "SINGULARITYENV_$name=${!name}"
+    [ -z "${!name:-}" ] || export "$(basename "${program^^}")ENV_$name=${!name}"
 done
 IFS=, read -r -a tasks <<<"$1"
 for number in "${!tasks[@]}"; do
