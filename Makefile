@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
+MARKER ?= cluster
 REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build run
 
@@ -39,13 +40,13 @@ reference: setup  ## make the reference record of the smoke run anew, after a ch
 		cp -r $$scratch/output/records $$scratch/output/scores.json $(REFERENCE)
 
 test-slow: setup  ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not cluster"
 
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
 	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
 
-test-cluster: setup .venv-hpc/.installed  ## the tests on a real Slurm; needs its commands and two nodes
-	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest -m cluster tests/cluster
+test-cluster: setup .venv-hpc/.installed  ## the tests on a real Slurm; needs its commands and two nodes (MARKER="cluster and not slow")
+	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest -m "$(MARKER)" tests/cluster
 
 mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older pip, into .venv-mlcube
 

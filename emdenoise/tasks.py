@@ -92,19 +92,17 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     check_division(config)
     inputs = check_data(config, data_dir, "train.h5", "validation.h5", is_hashed=world.is_leader)
     recorder = TaskRecorder("train", config)
-    run_key = hash_settings(config) + "".join(inputs.values())
-    checkpoint = CheckpointFolder(model_dir / "checkpoint", run_key, is_kept=world.is_leader)
+    key = "".join([hash_settings(config), *inputs.values()])
+    checkpoint = CheckpointFolder(model_dir / "checkpoint", key, is_kept=world.is_leader)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         num_outputs, num_validation = workload.count_outputs(images), len(validation)
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
         batches = TrainingBatches(images, workload.fields, config.training, config.seed, world)
+        learner, learned = start_learner(config, batches, pretrained, num_outputs, world=world, progress=progress)
         whole = WholeImages(validation, workload.fields, config.evaluation.batch_size, world)
-        learner, learned = start_learner(
-            config, batches, pretrained, num_outputs=num_outputs, world=world, progress=progress
-        )
+        freeze = choose_freeze(config.pretraining)
         with recorder.phase("train"):
-            freeze = choose_freeze(config.pretraining)
             result = run_epochs(
                 learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
@@ -116,9 +114,10 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     if not world.is_leader:
         return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
     copy_records(data_dir, model_dir)
-    goal = {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
-    found = result.describe(learner.model) | learned | goal
-    recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
+    learned |= {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
+    recorder.finish(
+        model_dir, inputs, {"weights": weights}, result.describe(learner.model) | learned, list_accelerators()
+    )
     forget_record(output_dir, "test")  # it is of the model before
     copy_records(model_dir, output_dir)
     checkpoint.remove()

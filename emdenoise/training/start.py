@@ -24,8 +24,8 @@ def start_learner(
     config: RunConfig,
     batches: TrainingBatches,
     pretrained: Pretrained | None,
-    *,
     num_outputs: int,
+    *,
     world: World,
     progress: Progress,
 ) -> tuple[Learner, dict[str, Any]]:

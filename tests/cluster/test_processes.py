@@ -84,6 +84,7 @@ def test_two_nodes_train_in_apptainer(apptainer: dict[str, str], workspace: Path
     assert read_record(workspace / "model", "train").environment["image"].startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_a_job_of_two_nodes_that_is_told_to_stop_ends_with_the_bits_of_an_undisturbed_one(workspace: Path) -> None:
     runs = []
     for name in ("disturbed", "undisturbed"):
@@ -119,7 +120,14 @@ def find_process(job: str, rank: int) -> int:
     raise AssertionError(f"no process {rank} of job {job}")
 
 
-@pytest.mark.parametrize(("rank", "backend"), [(0, "tensorflow"), (1, "tensorflow"), (1, "jax")])
+@pytest.mark.parametrize(
+    ("rank", "backend"),
+    [
+        pytest.param(0, "tensorflow", marks=pytest.mark.slow),
+        (1, "tensorflow"),
+        pytest.param(1, "jax", marks=pytest.mark.slow),
+    ],
+)
 def test_a_process_that_dies_ends_the_job_within_a_minute(rank: int, backend: str, workspace: Path) -> None:
     _, job = submit_processes(workspace, write_parameters(2, backend, epochs=400), KERAS_BACKEND=backend)
     state = workspace / "model" / "checkpoint" / "state.json"

@@ -87,6 +87,7 @@ def test_a_run_as_a_job_of_slurm_passes_with_figures_and_units(tmp_path: Path, s
     assert read_figures(case) == FIGURES
 
 
+@pytest.mark.slow
 def test_a_run_in_apptainer_as_a_job_of_slurm_gives_the_numbers_of_the_bare_machine(
     tmp_path: Path, slurm_site: Path, sif: Path
 ) -> None:
@@ -121,6 +122,7 @@ def write_references(folder: Path, **bounds: list[float | None]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_below_the_reference_of_the_site_fails_and_names_the_figure(tmp_path: Path) -> None:
     references = write_references(tmp_path, training=[1e6, -0.5, None])
     case = run_reframe(tmp_path, SETTINGS, "-n", "launcher=bare$", "-S", f"references_file={references}")
@@ -128,6 +130,7 @@ def test_a_run_below_the_reference_of_the_site_fails_and_names_the_figure(tmp_pa
     assert "training" in case["fail_reason"]
 
 
+@pytest.mark.slow
 def test_the_time_to_the_target_is_measured_where_the_images_have_one(tmp_path: Path) -> None:
     references = write_references(tmp_path, time_to_target=[3600.0, None, 0])
     options = ("-n", "launcher=bare$", "-S", f"references_file={references}")

@@ -54,6 +54,7 @@ def test_jobs_in_apptainer_give_the_numbers_of_the_bare_machine(workspace: Path,
     assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", ["USR1", "TERM"])
 def test_a_job_that_is_told_to_stop_queues_again_and_ends_with_the_same_bits(signal: str, workspace: Path) -> None:
     first, second = submit(workspace, LONG)

@@ -78,6 +78,7 @@ def test_an_array_gives_the_numbers_of_one_process(workspace: Path, describe: Ca
     assert list(submit(workspace, SHARED).values()) == [["images"], ["all"]]
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_done_again_alone_and_one_that_was_stopped_goes_on(workspace: Path) -> None:
     jobs = submit(workspace, LONG)
     _, runs, last = jobs
@@ -107,6 +108,7 @@ def test_a_run_that_failed_is_done_again_alone_and_one_that_was_stopped_goes_on(
     assert (study / "study.md").read_text().count("\n") == 2 + 2
 
 
+@pytest.mark.slow
 def test_a_study_in_apptainer_gives_the_numbers_of_the_bare_machine(workspace: Path, sif: Path) -> None:
     study = LONG.replace("epochs: 100", "epochs: 2").replace("[0, 1]", "[0]")
     environment = {"APPTAINER_NO_PRIVS": "1"} if os.geteuid() == 0 else {}
