@@ -109,15 +109,13 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     if world.is_leader:
         set_aside(model_dir, progress)
         forget_record(model_dir, "train")
-    facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
-    weights = keep_network(learner, world, model_dir, config, num_outputs=num_outputs, facts=facts)
+    weights = keep_network(learner, world, model_dir, config, num_outputs=num_outputs, inputs=inputs)
     if not world.is_leader:
         return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
     copy_records(data_dir, model_dir)
     learned |= {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
-    recorder.finish(
-        model_dir, inputs, {"weights": weights}, result.describe(learner.model) | learned, list_accelerators()
-    )
+    found = result.describe(learner.model) | learned
+    recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
     forget_record(output_dir, "test")  # it is of the model before
     copy_records(model_dir, output_dir)
     checkpoint.remove()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.data.pipeline import TrainingBatches
 from emdenoise.errors import ModelError
@@ -69,7 +70,7 @@ def start_learner(
 
 
 def keep_network(
-    learner: Learner, world: World, model_dir: Path, config: RunConfig, *, num_outputs: int, facts: dict[str, Any]
+    learner: Learner, world: World, model_dir: Path, config: RunConfig, *, num_outputs: int, inputs: dict[str, str]
 ) -> str:
     """Write the network that all processes have; each of them must call this, and the first one writes.
 
@@ -81,8 +82,8 @@ def keep_network(
     config : RunConfig
     num_outputs : int
         Output channels.
-    facts : dict
-        What else to remember; JSON values.
+    inputs : dict of str to str
+        Content hashes of the images.
 
     Returns
     -------
@@ -103,6 +104,7 @@ def keep_network(
             f"process {world.rank} of {world.size} ends with weights {weights[:12]}, another with different ones; "
             "nothing is kept. Train in one process, and report this."
         )
+    facts = {"workload": config.workload, "settings_sha256": hash_settings(config), "inputs": inputs}
     with TemporaryDirectory() as nowhere:  # where JAX reads weights, all processes must read them
         folder = model_dir if world.is_leader else Path(nowhere)
         return save_model(learner.model, folder, config.model, output_channels=num_outputs, facts=facts)
