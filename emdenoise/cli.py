@@ -197,11 +197,12 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, options: Ma
     int
         That of the outcome or of the error, or 130 after an interruption.
     """
-    world = find_world()
-    log_path = log_dir / (f"{name}.log" if world.is_leader else f"{name}.{world.rank}.log")
+    log_path = log_dir / f"{name}.log"
     log = logging.getLogger("emdenoise")
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     try:
+        world = find_world()
+        log_path = log_path if world.is_leader else log_dir / f"{name}.{world.rank}.log"
         with (
             _capture_output(log_path) as stream,
             ConsoleProgress(stream if world.is_leader else StringIO()) as progress,

@@ -71,7 +71,7 @@ def find_world(environment: Mapping[str, str] = os.environ) -> World:
             return _read_tf_config(environment["TF_CONFIG"])
         for rank, size in (("JAX_PROCESS_ID", "JAX_NUM_PROCESSES"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
             if rank in environment and size in environment:
-                return World(int(environment[rank]), int(environment[size]))
+                return _make_world(int(environment[rank]), int(environment[size]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"the launcher's variables do not say which process this is ({error}); "
@@ -85,7 +85,13 @@ def _read_tf_config(text: str) -> World:
     workers, own = config["cluster"]["worker"], config["task"]
     if own["type"] != "worker":
         raise ValueError(f"task type {own['type']} in TF_CONFIG; only workers take part")
-    return World(int(own["index"]), len(workers))
+    return _make_world(int(own["index"]), len(workers))
+
+
+def _make_world(rank: int, size: int) -> World:
+    if not 0 <= rank < size:
+        raise ValueError(f"process {rank} of {size}, counted from 0")
+    return World(rank, size)
 
 
 def join_world(num_processes: int) -> World:
