@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.data.pipeline import NoisedBatches, TrainingBatches, WholeImages, choose_training_images
 from emdenoise.errors import DataError
+from emdenoise.world import World
 
 IMAGE_FIELDS = ("noisy", "clean")
 
@@ -58,6 +59,56 @@ def test_no_image_comes_again_before_all_have_come(num_images: int, num_crops: i
     counts = np.bincount(seen.astype(int), minlength=num_images)
     assert counts.sum() == num_crops
     assert counts.max() - counts.min() <= 1
+
+
+class CountedRecords(CodedRecords):
+    """Counts how many images are read."""
+
+    num_read = 0
+
+    def read(self, field: str, indices: Any) -> np.ndarray:
+        images = super().read(field, indices)
+        self.num_read += len(images)
+        return images
+
+
+@given(
+    size=st.integers(1, 5),
+    share=st.integers(1, 3),
+    num_steps=st.integers(1, 4),
+    crop=st.sampled_from([None, 8]),
+    flip=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_processes_share_the_batch_of_one_and_read_no_more(
+    size: int, share: int, num_steps: int, crop: int | None, flip: bool, seed: int
+) -> None:
+    settings = TrainingSettings(
+        batch_size=size * share, crops_per_epoch=size * share * num_steps, crop_size_px=crop, flip=flip
+    )
+    alone = TrainingBatches(CodedRecords(), IMAGE_FIELDS, settings, seed)
+    files = [CountedRecords() for _ in range(size)]
+    shared = [TrainingBatches(file, IMAGE_FIELDS, settings, seed, World(rank, size)) for rank, file in enumerate(files)]
+    for step in range(num_steps):
+        parts = zip(*(batches.read(3, step) for batches in shared), strict=True)
+        for whole, part in zip(alone.read(3, step), parts, strict=True):
+            np.testing.assert_array_equal(np.concatenate(part), whole)
+    assert [file.num_read for file in files] == [share * num_steps * len(IMAGE_FIELDS)] * size
+
+
+@given(size=st.integers(1, 7), batch_size=st.integers(1, 5))
+def test_processes_share_the_validation_images(size: int, batch_size: int) -> None:
+    seen = []
+    for rank in range(size):
+        own = WholeImages(CodedRecords(), IMAGE_FIELDS, batch_size, World(rank, size))
+        seen += [inputs for step in range(len(own)) for inputs in own.read(0, step)[0]]
+    np.testing.assert_array_equal(np.stack(seen)[..., 0], CodedRecords().images)
+
+
+def test_a_last_batch_that_cannot_be_shared_is_refused() -> None:
+    settings = TrainingSettings(batch_size=4)
+    with pytest.raises(DataError, match="an epoch of 7 images ends with a batch of 3, which 2 processes cannot share"):
+        TrainingBatches(CodedRecords(), IMAGE_FIELDS, settings, 0, World(0, 2))
 
 
 class TiledRecords(CodedRecords):
