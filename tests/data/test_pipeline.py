@@ -76,7 +76,7 @@ class CountedRecords(CodedRecords):
     size=st.integers(1, 5),
     share=st.integers(1, 3),
     num_steps=st.integers(1, 4),
-    crop=st.sampled_from([None, 8]),
+    crop=st.sampled_from([None, 16]),
     flip=st.booleans(),
     seed=st.integers(0, 1000),
 )
