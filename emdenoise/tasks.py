@@ -109,7 +109,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
                 learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
     if world.is_leader:
-        set_aside(model_dir, progress)
+        set_aside(model_dir, learner.model, progress)
         forget_record(model_dir, "train")
     facts = {"workload": workload.name, "settings_sha256": hash_settings(config), "inputs": inputs}
     weights = keep_network(learner, world, model_dir, config, num_outputs=num_outputs, facts=facts)
