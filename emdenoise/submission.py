@@ -144,12 +144,13 @@ def _show(value: float | None) -> str:
 
 def _rescore(run_dir: Path, work_dir: Path) -> list[str]:
     """Test the weights of a run on our own images; a process of its own meets what a stranger's file may do."""
-    from emdenoise.results.manifest import copy_records
+    from emdenoise.results.manifest import copy_records, forget_record
     from emdenoise.results.verification import compare_results
 
     own = work_dir / "runs" / run_dir.name
     parameters_file, data_dir, output_dir = write_settings(run_dir, own), work_dir / "data", own / "output"
     copy_records(run_dir, run_dir / "model")
+    forget_record(run_dir / "model", "test")  # it would stand beside our results before there are any
     folders = {"data_dir": data_dir, "model_dir": run_dir / "model", "output_dir": output_dir, "log_dir": own / "logs"}
     options = [f"--{name}={path}" for name, path in ({"parameters_file": parameters_file} | folders).items()]
     command = [sys.executable, "-m", "emdenoise", "test", *options]

@@ -107,7 +107,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
                 learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
     if world.is_leader:
-        set_aside(model_dir, progress)
+        set_aside(model_dir, learner.model, progress)
         forget_record(model_dir, "train")
     weights = keep_network(learner, world, model_dir, config, num_outputs=num_outputs, inputs=inputs)
     if not world.is_leader:

@@ -56,10 +56,19 @@ def hash_weights(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def set_aside(model_dir: Path, progress: Progress) -> None:
+def set_aside(model_dir: Path, successor: keras.Model, progress: Progress) -> None:
     """Move the model of an earlier run to ``previous/NUMBER`` and say so; do nothing where there is none.
 
-    The description moves last: a move that was interrupted is finished by the next call, in the same folder.
+    The description moves last: a move that was interrupted is finished by the next call, in the same folder. A model
+    without a record that has the weights of its successor is left where it is: the training that wrote it did not
+    end, on a full disk for example, where each trial would else keep one more copy.
+
+    Parameters
+    ----------
+    model_dir : Path
+    successor : keras.Model
+        The network that will be saved there.
+    progress : Progress
 
     Raises
     ------
@@ -68,6 +77,9 @@ def set_aside(model_dir: Path, progress: Progress) -> None:
     """
     description = model_dir / DESCRIPTION_FILE
     if not description.exists():
+        return
+    has_record = (model_dir / "records" / "train.json").exists()
+    if not has_record and _find_weights_hash(description) == hash_weights(successor):
         return
     earlier = [int(path.name) for path in (model_dir / PREVIOUS_FOLDER).glob("*") if path.name.isdigit()]
     folder = model_dir / PREVIOUS_FOLDER / str(max(earlier, default=1))
@@ -81,6 +93,13 @@ def set_aside(model_dir: Path, progress: Progress) -> None:
             if path.exists():
                 path.rename(folder / path.name)
     progress.say(f"The model of the run before was moved to {PREVIOUS_FOLDER}/{folder.name} in the model folder.")
+
+
+def _find_weights_hash(description: Path) -> str | None:
+    try:
+        return str(json.loads(description.read_text(encoding="utf-8"))["weights_sha256"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def save_model(

@@ -26,6 +26,8 @@ from emdenoise.models.checkpoints import (
     set_aside,
 )
 
+NEXT = keras.Sequential()
+"""A network that takes the place of a model."""
 Save = Callable[..., str]
 Network = Callable[..., keras.Model]
 
@@ -270,8 +272,8 @@ def test_half_a_copy_is_no_model_and_the_next_copy_is_whole(
 
 
 def test_where_there_is_no_model_nothing_is_set_aside(tmp_path: Path, progress: Any) -> None:
-    set_aside(tmp_path, progress)
-    set_aside(tmp_path / "absent", progress)
+    set_aside(tmp_path, NEXT, progress)
+    set_aside(tmp_path / "absent", NEXT, progress)
     assert list(tmp_path.iterdir()) == []
     assert progress.lines == []
 
@@ -279,7 +281,7 @@ def test_where_there_is_no_model_nothing_is_set_aside(tmp_path: Path, progress: 
 def test_earlier_models_are_numbered_and_can_still_be_loaded(save: Save, tmp_path: Path, progress: Any) -> None:
     hashes = []
     for seed in range(3):
-        set_aside(tmp_path, progress)
+        set_aside(tmp_path, NEXT, progress)
         hashes.append(save(tmp_path, seed=seed))
         (tmp_path / "records").mkdir(exist_ok=True)
         (tmp_path / "records" / "train.json").write_text(f"record {seed}")
@@ -291,12 +293,33 @@ def test_earlier_models_are_numbered_and_can_still_be_loaded(save: Save, tmp_pat
     ]
 
 
+def test_the_same_network_that_a_training_left_without_a_record_is_not_set_aside(
+    save: Save, make_network: Network, tmp_path: Path, progress: Any
+) -> None:
+    """On a full disk each trial would leave one more copy of the same model, and take the room that it lacks."""
+    weights, network = save(tmp_path), make_network("unet")
+    set_aside(tmp_path, network, progress)
+    assert load_model(tmp_path).weights_sha256 == weights
+    assert not (tmp_path / "previous").exists()
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "train.json").write_text("record")
+    set_aside(tmp_path, network, progress)
+    assert load_model(tmp_path / "previous" / "1").weights_sha256 == weights
+
+
+@pytest.mark.parametrize("content", ["{}", "{", "[1]", "[" * 100_000])
+def test_a_model_whose_description_is_damaged_is_set_aside(content: str, tmp_path: Path, progress: Any) -> None:
+    (tmp_path / "model.json").write_text(content)
+    set_aside(tmp_path, NEXT, progress)
+    assert list_files(tmp_path) == {"previous/1/model.json"}
+
+
 def test_folders_that_others_made_in_previous_are_left_alone(save: Save, tmp_path: Path, progress: Any) -> None:
     (tmp_path / "previous" / "best of all").mkdir(parents=True)
     (tmp_path / "previous" / "9").mkdir()
     (tmp_path / "previous" / "9" / "model.json").write_text("{}")
     save(tmp_path)
-    set_aside(tmp_path, progress)
+    set_aside(tmp_path, NEXT, progress)
     assert list_files(tmp_path) == {f"previous/10/{name}" for name in ("model.json", "model.weights.h5")} | {
         "previous/9/model.json"
     }
@@ -317,7 +340,7 @@ def test_a_process_that_dies_while_it_moves_a_model_loses_nothing(
     (tmp_path / "records" / "train.json").write_text("record of the old model")
 
     def train_again() -> str:
-        set_aside(tmp_path, progress)
+        set_aside(tmp_path, NEXT, progress)
         return save(tmp_path, seed=1)
 
     kill_at(number)
