@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emdenoise.config.loading import hash_settings, load_config
+from emdenoise.config.loading import load_config
 from emdenoise.data.locking import hold_folders
 from emdenoise.progress import Progress
 from emdenoise.world import join_world
@@ -81,9 +81,8 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record
     from emdenoise.results.sequence import check_data
     from emdenoise.training.epochs import run_epochs
-    from emdenoise.training.interruption import CheckpointFolder
     from emdenoise.training.pretraining import pretrain_network
-    from emdenoise.training.start import keep_network, start_learner
+    from emdenoise.training.start import agree_on_weights, keep_network, open_checkpoint, start_learner
     from emdenoise.training.transfer import choose_freeze
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
@@ -92,8 +91,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     check_division(config)
     inputs = check_data(config, data_dir, "train.h5", "validation.h5", is_hashed=world.is_leader)
     recorder = TaskRecorder("train", config)
-    key = "".join([hash_settings(config), *inputs.values()])
-    checkpoint = CheckpointFolder(model_dir / "checkpoint", key, is_kept=world.is_leader)
+    checkpoint = open_checkpoint(config, world, model_dir, inputs)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         num_outputs, num_validation = workload.count_outputs(images), len(validation)
         with recorder.phase("pretrain"):
@@ -106,10 +104,11 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
             result = run_epochs(
                 learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
+    weights = agree_on_weights(learner, world)
     if world.is_leader:
-        set_aside(model_dir, learner.model, progress)
+        set_aside(model_dir, weights, progress)
         forget_record(model_dir, "train")
-    weights = keep_network(learner, world, model_dir, config, num_outputs=num_outputs, inputs=inputs)
+    keep_network(learner.model, config, world, model_dir, num_outputs=num_outputs, inputs=inputs)
     if not world.is_leader:
         return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
     copy_records(data_dir, model_dir)

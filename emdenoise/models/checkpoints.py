@@ -56,7 +56,7 @@ def hash_weights(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def set_aside(model_dir: Path, successor: keras.Model, progress: Progress) -> None:
+def set_aside(model_dir: Path, weights_sha256: str, progress: Progress) -> None:
     """Move the model of an earlier run to ``previous/NUMBER`` and say so; do nothing where there is none.
 
     The description moves last: a move that was interrupted is finished by the next call, in the same folder. A model
@@ -66,8 +66,8 @@ def set_aside(model_dir: Path, successor: keras.Model, progress: Progress) -> No
     Parameters
     ----------
     model_dir : Path
-    successor : keras.Model
-        The network that will be saved there.
+    weights_sha256 : str
+        Of the network that will be saved there.
     progress : Progress
 
     Raises
@@ -79,7 +79,7 @@ def set_aside(model_dir: Path, successor: keras.Model, progress: Progress) -> No
     if not description.exists():
         return
     has_record = (model_dir / "records" / "train.json").exists()
-    if not has_record and _find_weights_hash(description) == hash_weights(successor):
+    if not has_record and _find_weights_hash(description) == weights_sha256:
         return
     earlier = [int(path.name) for path in (model_dir / PREVIOUS_FOLDER).glob("*") if path.name.isdigit()]
     folder = model_dir / PREVIOUS_FOLDER / str(max(earlier, default=1))

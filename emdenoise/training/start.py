@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import keras
 import numpy as np
 
 from emdenoise.config.loading import hash_settings
@@ -17,6 +18,7 @@ from emdenoise.models.processes import connect, open_scope
 from emdenoise.progress import Progress
 from emdenoise.training.epochs import Learner
 from emdenoise.training.fit import make_learner
+from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.pretraining import Pretrained, take_over
 from emdenoise.world import World
 
@@ -69,21 +71,19 @@ def start_learner(
     return make_learner(model, training, training.epochs * len(batches), processes), learned
 
 
-def keep_network(
-    learner: Learner, world: World, model_dir: Path, config: RunConfig, *, num_outputs: int, inputs: dict[str, str]
-) -> str:
-    """Write the network that all processes have; each of them must call this, and the first one writes.
+def open_checkpoint(config: RunConfig, world: World, model_dir: Path, inputs: dict[str, str]) -> CheckpointFolder:
+    """Give the folder with the state of the training of these settings on these images, which process 0 writes."""
+    key = "".join([hash_settings(config), *inputs.values()])
+    return CheckpointFolder(model_dir / "checkpoint", key, is_kept=world.is_leader)
+
+
+def agree_on_weights(learner: Learner, world: World) -> str:
+    """Compare the weights of all processes; each of them must call this.
 
     Parameters
     ----------
     learner : Learner
     world : World
-    model_dir : Path
-    config : RunConfig
-    num_outputs : int
-        Output channels.
-    inputs : dict of str to str
-        Content hashes of the images.
 
     Returns
     -------
@@ -93,9 +93,7 @@ def keep_network(
     Raises
     ------
     ModelError
-        If the weights of two processes differ; nothing is written.
-    StorageError
-        If the folder cannot be written.
+        If those of two processes differ.
     """
     weights = hash_weights(learner.model)
     values = np.frombuffer(bytes.fromhex(weights), np.uint8).astype(np.float64)
@@ -104,7 +102,37 @@ def keep_network(
             f"process {world.rank} of {world.size} ends with weights {weights[:12]}, another with different ones; "
             "nothing is kept. Train in one process, and report this."
         )
+    return weights
+
+
+def keep_network(
+    model: keras.Model,
+    config: RunConfig,
+    world: World,
+    model_dir: Path,
+    *,
+    num_outputs: int,
+    inputs: dict[str, str],
+) -> None:
+    """Write the network that all processes have; each of them must call this, and the first one writes.
+
+    Parameters
+    ----------
+    model : keras.Model
+    config : RunConfig
+    world : World
+    model_dir : Path
+    num_outputs : int
+        Output channels.
+    inputs : dict of str to str
+        Content hashes of the images.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
     facts = {"workload": config.workload, "settings_sha256": hash_settings(config), "inputs": inputs}
     with TemporaryDirectory() as nowhere:  # where JAX reads weights, all processes must read them
         folder = model_dir if world.is_leader else Path(nowhere)
-        return save_model(learner.model, folder, config.model, output_channels=num_outputs, facts=facts)
+        save_model(model, folder, config.model, output_channels=num_outputs, facts=facts)
