@@ -166,6 +166,7 @@ def bench_processes() -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder, variables = Path(name), {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+        variables["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
 
         def launch(command: list[str | Path], backend: str = "tensorflow") -> None:
             subprocess.run(

@@ -94,4 +94,5 @@ SEGMENT = Workload(
     output_channels=None,
     main_metric="dice",
     evaluate=evaluate_segmentation,
+    target_loss=1.2,
 )
