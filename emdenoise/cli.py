@@ -18,6 +18,7 @@ from typing import IO, Any
 import click
 
 from emdenoise import __version__
+from emdenoise.deployment import predict
 from emdenoise.errors import EMDenoiseError, StorageError
 from emdenoise.study import DEFAULT_PART, run_study
 from emdenoise.submission import check, crate, submit
@@ -41,6 +42,8 @@ DEFAULTS = {
     "system_file": WORKSPACE / "parameters" / "example.system.yaml",
     "package_file": WORKSPACE / "submission.zip",
     "crate_file": WORKSPACE / "crate.zip",
+    "image_file": WORKSPACE / "image.tif",
+    "predicted_file": WORKSPACE / "predicted.tif",
 }
 WORDS = {"part": DEFAULT_PART}
 """Options that are no paths, with their defaults."""
@@ -60,6 +63,8 @@ MEANINGS = {
     "system_file": "The machine and its software (YAML).",
     "package_file": "The package (zip).",
     "crate_file": "The RO-Crate (zip).",
+    "image_file": "The micrograph: .dm3, .dm4, .ser, .emd, .mrc, .tif, .png and more, or .h5 with one data set.",
+    "predicted_file": "The result (.tif or .h5).",
 }
 TOOLS: dict[str, Callable[..., Outcome]] = {
     "study": run_study,
@@ -68,6 +73,7 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
     "submit": submit,
     "check": check,
     "crate": crate,
+    "predict": predict,
 }
 """Commands that run the tasks."""
 EXIT_INTERRUPTED = 130

@@ -18,7 +18,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"submission"},
-    {"study", "verification"},
+    {"study", "verification", "deployment"},
     {"tasks"},
     {"workloads", "results"},
     {"training", "evaluation"},
