@@ -18,7 +18,7 @@ from typing import IO, Any
 import click
 
 from emdenoise import __version__
-from emdenoise.deployment import predict
+from emdenoise.deployment import export, predict
 from emdenoise.errors import EMDenoiseError, StorageError
 from emdenoise.study import DEFAULT_PART, run_study
 from emdenoise.submission import check, crate, submit
@@ -44,8 +44,9 @@ DEFAULTS = {
     "crate_file": WORKSPACE / "crate.zip",
     "image_file": WORKSPACE / "image.tif",
     "predicted_file": WORKSPACE / "predicted.tif",
+    "export_dir": WORKSPACE / "export",
 }
-WORDS = {"part": DEFAULT_PART}
+WORDS = {"part": DEFAULT_PART, "export_format": "openvino"}
 """Options that are no paths, with their defaults."""
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
@@ -64,6 +65,8 @@ MEANINGS = {
     "package_file": "The package (zip).",
     "crate_file": "The RO-Crate (zip).",
     "image_file": "The micrograph: .dm3, .dm4, .ser, .emd, .mrc, .tif, .png and more, or .h5 with one data set.",
+    "export_dir": "The network for inference engines, and what it loses.",
+    "export_format": "openvino or onnx.",
     "predicted_file": "The result (.tif or .h5).",
 }
 TOOLS: dict[str, Callable[..., Outcome]] = {
@@ -74,6 +77,7 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
     "check": check,
     "crate": crate,
     "predict": predict,
+    "export": export,
 }
 """Commands that run the tasks."""
 EXIT_INTERRUPTED = 130

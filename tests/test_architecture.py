@@ -33,6 +33,8 @@ ONLY_IN = {
     "keras": ("models/", "training/"),
     "tensorflow": ("models/backend.py", "models/processes.py"),
     "jax": ("models/backend.py", "models/processes.py", "world.py"),
+    "openvino": ("models/export.py",),
+    "onnxruntime": ("models/export.py",),
     "abtem": ("data/",),
     "ase": ("data/",),
     "rsciio": ("data/",),

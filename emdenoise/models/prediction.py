@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage, Mask
 from emdenoise.models.backend import choose_compilation
+from emdenoise.models.export import Run
 
 TILE_SIZE_PX = 512
 """Side of the pieces in which larger images are predicted [px]: about 0.3 GB of memory with the closed network."""
@@ -155,49 +156,58 @@ class TiledMethod:
         return predict_strips(self._predict, noisy, **self._options)
 
 
-def make_denoiser(model: keras.Model) -> TiledMethod:
+def make_denoiser(model: keras.Model, run: Run | None = None) -> TiledMethod:
     """Wrap a network of one output channel.
 
     Parameters
     ----------
     model : keras.Model
         (batch, height, width, 1) → the same shape.
+    run : callable or None
+        The same network in another engine, which then does the work.
 
     Returns
     -------
     TiledMethod
         float32 (num_images, height, width) → float32 of the same shape.
     """
-    model.compile(jit_compile=choose_compilation())
+    run = run or _compile(model)
 
     def denoise(noisy: FloatImage) -> FloatImage:
-        return np.asarray(model.predict_on_batch(noisy[..., None]), dtype=np.float32)[..., 0]
+        return np.asarray(run(noisy[..., None]), dtype=np.float32)[..., 0]
 
     return TiledMethod(denoise, model)
 
 
-def make_segmenter(model: keras.Model) -> TiledMethod:
+def make_segmenter(model: keras.Model, run: Run | None = None) -> TiledMethod:
     """Wrap a network of one output channel per label.
 
     Parameters
     ----------
     model : keras.Model
         (batch, height, width, 1) → logits (batch, height, width, num_labels).
+    run : callable or None
+        The same network in another engine, which then does the work.
 
     Returns
     -------
     TiledMethod
         float32 (num_images, height, width) → uint8 of the same shape: the label of the largest logit.
     """
-    model.compile(jit_compile=choose_compilation())
+    run = run or _compile(model)
 
     def segment(noisy: FloatImage) -> Mask:
-        logits = np.asarray(model.predict_on_batch(noisy[..., None]))
-        return logits.argmax(axis=-1).astype(np.uint8)
+        return np.asarray(run(noisy[..., None])).argmax(axis=-1).astype(np.uint8)
 
     return TiledMethod(segment, model)
 
 
-def make_method(model: keras.Model, target_field: str) -> TiledMethod:
+def _compile(model: keras.Model) -> Run:
+    model.compile(jit_compile=choose_compilation())
+    predict: Run = model.predict_on_batch
+    return predict
+
+
+def make_method(model: keras.Model, target_field: str, run: Run | None = None) -> TiledMethod:
     """Wrap a network as what its workload scores: a segmenter where the target is ``mask``, else a denoiser."""
-    return make_segmenter(model) if target_field == "mask" else make_denoiser(model)
+    return make_segmenter(model, run) if target_field == "mask" else make_denoiser(model, run)
