@@ -30,6 +30,8 @@ training: {epochs: 2, batch_size: 10, crop_size_px: 128}
 """
 NUM_REPEATS = 5
 NUM_IMAGES = 120
+NUM_FRAMES = 64
+BATCH_SIZE = 32
 
 
 def bench_pipeline() -> dict[str, list[float]]:
@@ -189,6 +191,48 @@ def bench_processes() -> dict[str, list[float]]:
     return rates
 
 
+def bench_predict() -> dict[str, list[float]]:
+    """Denoise 256 × 256 with the closed network: images/s, single frames (with p50 and p99) and batches of 32."""
+    import numpy as np
+
+    from emdenoise.evaluation.throughput import measure_latency
+    from emdenoise.models import build_model
+    from emdenoise.models.export import FORMATS, export_network
+
+    model = build_model(RunConfig().model, output_channels=1)
+    images = np.random.default_rng(0).random((BATCH_SIZE, 256, 256, 1), dtype=np.float32)
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / chosen.file_name for name, chosen in FORMATS.items()}
+        for name, path in paths.items():
+            export_network(model, path, name)
+        for kind, size in (("single", 1), (f"batch of {BATCH_SIZE}", BATCH_SIZE)):
+            batch = images[:size]
+            rows: dict[str, Callable[[object], object]] = {
+                "Keras predict": partial(model.predict, batch_size=size, verbose=0),
+                "Keras predict_on_batch (tf.function)": model.predict_on_batch,
+            }
+            for name, path in paths.items():
+                for precision in FORMATS[name].precisions:
+                    rows[f"{name} {precision}"] = FORMATS[name].load(path, precision, batch.shape)
+            num_calls = max(1, NUM_FRAMES // size)
+            for run in rows.values():
+                run(batch)  # compiles
+
+            def repeat(run: Callable[[object], object], batch: object = batch, num_calls: int = num_calls) -> None:
+                for _ in range(num_calls):
+                    run(batch)
+
+            found = alternate({name: partial(repeat, run) for name, run in rows.items()}, num_calls * size)
+            for name, run in rows.items():
+                label = f"{kind}: {name}"
+                if size == 1:
+                    latency = measure_latency(lambda image, run=run: run(image), images, NUM_FRAMES)
+                    label += f", p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms"
+                rates[label] = found[name]
+    return rates
+
+
 def alternate(rows: dict[str, Callable[[], object]], num_items: int) -> dict[str, list[float]]:
     """Run the rows in turn; returns items per second of each repeat."""
     rates: dict[str, list[float]] = {name: [] for name in rows}
@@ -207,6 +251,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, list[float]]]] = {
     "container": bench_container,
     "determinism": bench_determinism,
     "processes": bench_processes,
+    "predict": bench_predict,
 }
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 import click
 
 from emdenoise import __version__
+from emdenoise.deployment import export, predict
 from emdenoise.errors import EMDenoiseError, StorageError
 from emdenoise.study import DEFAULT_PART, run_study
 from emdenoise.submission import check, crate, submit
@@ -41,8 +42,11 @@ DEFAULTS = {
     "system_file": WORKSPACE / "parameters" / "example.system.yaml",
     "package_file": WORKSPACE / "submission.zip",
     "crate_file": WORKSPACE / "crate.zip",
+    "image_file": WORKSPACE / "image.tif",
+    "predicted_file": WORKSPACE / "predicted.tif",
+    "export_dir": WORKSPACE / "export",
 }
-WORDS = {"part": DEFAULT_PART}
+WORDS = {"part": DEFAULT_PART, "export_format": "openvino"}
 """Options that are no paths, with their defaults."""
 MEANINGS = {
     "parameters_file": "Settings of the run (YAML).",
@@ -60,6 +64,10 @@ MEANINGS = {
     "system_file": "The machine and its software (YAML).",
     "package_file": "The package (zip).",
     "crate_file": "The RO-Crate (zip).",
+    "image_file": "The micrograph: .dm3, .dm4, .ser, .emd, .mrc, .tif, .png and more, or .h5 with one data set.",
+    "export_dir": "The network for inference engines, and what it loses.",
+    "export_format": "openvino or onnx.",
+    "predicted_file": "The result (.tif or .h5).",
 }
 TOOLS: dict[str, Callable[..., Outcome]] = {
     "study": run_study,
@@ -68,6 +76,8 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
     "submit": submit,
     "check": check,
     "crate": crate,
+    "predict": predict,
+    "export": export,
 }
 """Commands that run the tasks."""
 EXIT_INTERRUPTED = 130

@@ -5,11 +5,12 @@ counts keep their zero, which the statistics of electrons need.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
 
@@ -75,9 +76,25 @@ def choose_scale(noisy: Sequence[FloatImage], clean: Sequence[FloatImage] = ()) 
     """
     lows = [_find_percentile(image, TAIL_PERCENT) for image in noisy] + [float(image.min()) for image in clean]
     highs = [_find_percentile(image, 100 - TAIL_PERCENT) for image in noisy] + [float(image.max()) for image in clean]
-    offset, high = min(0.0, *lows), max(highs)
+    return _make_scale(min(0.0, *lows), max(highs), max(float(image.max()) for image in (*noisy, *clean)))
+
+
+def choose_scale_by_blocks(images: Sequence[Callable[[], Iterable[FloatImage]]]) -> IntensityScale:
+    """Choose the scale of noisy images that are larger than the memory, the same as `choose_scale`.
+
+    Parameters
+    ----------
+    images : sequence of callable
+        Each gives the blocks of one image, anew whenever it is called.
+    """
+    tails = [_find_tails(read) for read in images]
+    lows, highs, largest = zip(*tails, strict=True)
+    return _make_scale(min(0.0, *lows), max(highs), max(largest))
+
+
+def _make_scale(offset: float, high: float, largest: float) -> IntensityScale:
     if high <= offset:  # hardly any pixel of the image has counted
-        high = max(float(image.max()) for image in (*noisy, *clean))
+        high = largest
     if high <= offset:
         return IntensityScale(offset)
     mantissa, exponent = math.frexp(high - offset)
@@ -87,3 +104,30 @@ def choose_scale(noisy: Sequence[FloatImage], clean: Sequence[FloatImage] = ()) 
 def _find_percentile(image: FloatImage, percent: float) -> float:
     """Find a value of the image itself, rounded towards its middle."""
     return float(np.percentile(image, percent, method="higher" if percent < 50 else "lower"))
+
+
+def _find_tails(read: Callable[[], Iterable[FloatImage]]) -> tuple[float, float, float]:
+    """Find what `_find_percentile` gives for both ends, and the largest value, without sorting.
+
+    The bits of floats, as whole numbers, are in the order of the floats: their upper half is counted, then the lower
+    half of those that share the upper half of the pixel that is looked for.
+    """
+    upper = np.sum([np.bincount(_order(block) >> 16, minlength=2**16) for block in read()], axis=0)
+    last = np.float32(int(np.sum(upper)) - 1)
+    share_low, share_high = (np.float32(percent) / np.float32(100) for percent in (TAIL_PERCENT, 100 - TAIL_PERCENT))
+    found = []
+    for rank in (int(np.ceil(last * share_low)), int(np.floor(last * share_high)), int(np.sum(upper)) - 1):
+        place = int(np.searchsorted(np.cumsum(upper), rank, side="right"))
+        before = int(np.sum(upper[:place]))
+        keys = (_order(block) for block in read())
+        lower = np.sum([np.bincount(block[block >> 16 == place] & 0xFFFF, minlength=2**16) for block in keys], axis=0)
+        key = place << 16 | int(np.searchsorted(np.cumsum(lower), rank - before, side="right"))
+        bits = key - 2**31 if key >= 2**31 else 2**32 - 1 - key
+        found.append(float(np.uint32(bits).view(np.float32)))
+    return found[0], found[1], found[2]
+
+
+def _order(block: FloatImage) -> npt.NDArray[np.uint32]:
+    """Turn floats into whole numbers of the same order."""
+    bits = np.ascontiguousarray(block, np.float32).ravel().view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(2**31))

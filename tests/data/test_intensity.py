@@ -1,6 +1,8 @@
 """Scaling of the intensity: into [0, 1] and back to the bit."""
 
 import math
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emdenoise.data.intensity import choose_scale
+from emdenoise.data.intensity import choose_scale, choose_scale_by_blocks
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 COUNTS = st.integers(-(2**22), 2**22).map(np.float32)
@@ -78,3 +80,20 @@ def test_attributes_say_how_to_restore() -> None:
         "intensity_offset": -1.0,
         "intensity_scale": 0.25,
     }
+
+
+@given(
+    st.lists(arrays(np.float32, SHAPES, elements=st.one_of(NON_NEGATIVE, COUNTS)), min_size=1, max_size=3),
+    st.integers(1, 9),
+)
+def test_the_scale_of_images_that_are_read_block_by_block_is_the_same(images: list[np.ndarray], num_rows: int) -> None:
+    def read(image: np.ndarray) -> Iterator[np.ndarray]:
+        return (image[row : row + num_rows] for row in range(0, len(image), num_rows))
+
+    assert choose_scale_by_blocks([partial(read, image) for image in images]) == choose_scale(images)
+
+
+@pytest.mark.parametrize("num_pixels", [999, 1000, 1001, 54321])
+def test_the_tails_of_many_pixels_are_left_out_block_by_block_too(num_pixels: int) -> None:
+    image = np.random.default_rng(num_pixels).standard_cauchy((1, num_pixels)).astype(np.float32)
+    assert choose_scale_by_blocks([lambda: np.array_split(image, 5, axis=1)]) == choose_scale([image])
