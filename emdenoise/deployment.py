@@ -96,6 +96,8 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
 @contextmanager
 def _open_folder(place: Path) -> Iterator[Path]:
     """Give an empty folder beside the results, which is removed in the end."""
+    with explain_os_errors(place / DESCRIPTION_FILE):
+        place.mkdir(parents=True, exist_ok=True)
     with (
         explain_os_errors(place / DESCRIPTION_FILE),
         tempfile.TemporaryDirectory(prefix=".partial-", dir=place) as name,

@@ -1,6 +1,7 @@
 """Disks that are full or read-only, and two runs at once: one line, nothing half, and a rerun ends as undisturbed."""
 
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -16,9 +17,10 @@ from typing import Any
 import h5py
 import pytest
 import yaml
+from tifffile import imwrite
 
 from emdenoise import study
-from emdenoise.cli import DEFAULTS, TOOLS, list_paths, run_task
+from emdenoise.cli import DEFAULTS, TOOLS, WORDS, list_paths, run_task
 from emdenoise.data.storage import hash_file
 from emdenoise.errors import StorageError
 from emdenoise.progress import SilentProgress
@@ -104,7 +106,8 @@ class Workplace:
 
     def run(self, name: str) -> int:
         task = COMMANDS[name]
-        return run_task(name, task, self["log_dir"], {option: self[option] for option in list_paths(task)})
+        words = {word: WORDS[word] for word in inspect.signature(task).parameters if word in WORDS}
+        return run_task(name, task, self["log_dir"], {option: self[option] for option in list_paths(task)} | words)
 
     def must_run(self, *names: str) -> None:
         for name in names:
@@ -122,7 +125,11 @@ class Workplace:
 
 FOUR = ("raw_data_dir", "data_dir", "model_dir", "output_dir")
 FILES = ("parameters_file", "study_file")
-PLACES = (*FILES, *FOUR, "study_dir", "work_dir", "package_file", "crate_file")
+PLACES = (
+    *FILES,
+    *FOUR,
+    *("study_dir", "work_dir", "package_file", "crate_file", "image_file", "predicted_file", "export_dir"),
+)
 
 
 def make_workplace(root: Path, settings: Settings) -> Workplace:
@@ -490,6 +497,8 @@ def test_a_workspace_that_may_only_be_read_is_one_line_and_stays_as_it_was(
     needed = {"study": ("study_dir",), "submit": ("study_dir",), "check": ("package_file",)}.get(name, ())
     run_what_is_missing(calm, *needed)
     place.take(calm, *FILES, *FOUR, *needed)
+    with h5py.File(calm["data_dir"] / "test.h5") as images:
+        imwrite(place["image_file"], images["noisy"][0])
     before = {path: path.read_bytes() for path in disk.path.rglob("*") if path.is_file()}
     disk.mount("remount,ro")
     capfd.readouterr()

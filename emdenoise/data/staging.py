@@ -5,7 +5,7 @@ memory; files of other formats are read whole, in the reading process.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,7 +109,8 @@ def stage_images(path: Path, scratch: Path, config: RunConfig) -> Iterator[Stage
         with h5py.File(scratch) as file:
             yield StagedImages(file["noisy"], scales, pixel_size_angstrom)
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing may be written, nothing was
+            scratch.unlink(missing_ok=True)
 
 
 def _stage(scratch: Path, config: RunConfig, path: Path) -> tuple[tuple[IntensityScale, ...], float | None]:
