@@ -360,11 +360,10 @@ def begin(
             found = describe_written(case, calm, describe)
             if is_new or case.name not in ("download", "verify", "check", "study"):
                 return found
-            # Images of the former recipe stay beside those of the new one, and so do the runs of another seed.
+            # Images of the former recipe stay beside those of the new one, and so do run and network of another seed.
+            kept = ("/graphene/", "runs/a-all-1/", "study_dir/pretrained/")
             old = describe_written(case, former, describe)
-            return {
-                name: value for name, value in old.items() if "/graphene/" in name or "runs/a-all-1/" in name
-            } | found
+            return {name: value for name, value in old.items() if any(part in name for part in kept)} | found
 
         return Trial(case, place, expect, describe, capfd)
 
@@ -432,12 +431,12 @@ def test_every_file_that_finds_no_room_is_one_line_and_the_rerun_ends_as_undistu
 def test_every_size_that_is_too_small_is_one_line_and_the_rerun_ends_as_undisturbed(
     name: str, is_new: bool, begin: Begin
 ) -> None:
-    """The disk grows by two pages; for slow commands by twice as much each time, until another file meets its end."""
+    """The disk grows by two pages; for slow commands by twice as much, and so on, until another file meets its end."""
     trial, kib, num_pages = begin(CASES[name], is_new=is_new), 0, 2
     trial.leave(kib=kib)
     while trial.fails_as_it_should():
         is_same = name not in QUICK and trial.named[-2:] == 2 * trial.named[-1:]
-        num_pages = 2 * num_pages if is_same else 2
+        num_pages = min(2 * num_pages, 32) if is_same else 2
         kib += PAGE_KIB * num_pages
         trial.leave(kib=kib)
     # A training removes a larger record from the former output than those that it writes one by one.
