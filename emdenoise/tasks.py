@@ -78,7 +78,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     from emdenoise.data.storage import RecordFile
     from emdenoise.models.backend import list_accelerators
     from emdenoise.models.checkpoints import set_aside
-    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record
+    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, write_record
     from emdenoise.results.sequence import check_data
     from emdenoise.training.epochs import run_epochs
     from emdenoise.training.pretraining import pretrain_network
@@ -111,12 +111,13 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     keep_network(learner.model, config, world, model_dir, num_outputs=num_outputs, inputs=inputs)
     if not world.is_leader:
         return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
-    copy_records(data_dir, model_dir)
     learned |= {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
     found = result.describe(learner.model) | learned
-    recorder.finish(model_dir, inputs, {"weights": weights}, found, list_accelerators())
+    record = recorder.describe(inputs, {"weights": weights}, found, list_accelerators())
     forget_record(output_dir, "test")  # it is of the model before
-    copy_records(model_dir, output_dir)
+    for folder in (output_dir, model_dir):  # with the record beside the model the training is done
+        copy_records(data_dir, folder)
+        write_record(folder, record)
     checkpoint.remove()
     return Outcome(f"{result.summarise()}; weights {weights[:12]}.")
 
