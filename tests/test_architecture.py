@@ -31,7 +31,7 @@ LAYERS = (
 ALLOWED_SIDEWAYS = {("models", "data")}
 ONLY_IN = {
     "keras": ("models/", "training/"),
-    "tensorflow": ("models/backend.py", "models/processes.py"),
+    "tensorflow": ("models/backend.py", "models/normalisation.py", "models/processes.py"),
     "jax": ("models/backend.py", "models/processes.py", "world.py"),
     "openvino": ("models/export.py",),
     "onnxruntime": ("models/export.py",),

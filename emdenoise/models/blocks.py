@@ -3,6 +3,7 @@
 import keras
 
 from emdenoise.config.architectures import NetworkSettings
+from emdenoise.models.normalisation import BatchNormalization
 
 
 def double_convolution(
@@ -36,9 +37,7 @@ def double_convolution(
             kernel_initializer=initializer,
             name=f"{name}_convolution_{number}",
         )(images)
-        images = keras.layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_normalisation_{number}")(
-            images
-        )
+        images = BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_normalisation_{number}")(images)
     if dropout > 0:
         images = keras.layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(images)
     return images

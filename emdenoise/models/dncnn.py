@@ -4,6 +4,7 @@ import keras
 
 from emdenoise.config.architectures import DnCNNSettings
 from emdenoise.models.blocks import normalise, restore_intensity
+from emdenoise.models.normalisation import BatchNormalization
 
 
 def build_dncnn(settings: DnCNNSettings, *, output_channels: int) -> keras.Model:
@@ -33,9 +34,7 @@ def build_dncnn(settings: DnCNNSettings, *, output_channels: int) -> keras.Model
         images = keras.layers.Conv2D(settings.filters, use_bias=False, name=f"convolution_{number}", **convolution)(
             images
         )
-        images = keras.layers.BatchNormalization(momentum=settings.batch_norm_momentum, name=f"normalisation_{number}")(
-            images
-        )
+        images = BatchNormalization(momentum=settings.batch_norm_momentum, name=f"normalisation_{number}")(images)
         images = keras.layers.ReLU(name=f"relu_{number}")(images)
     images = keras.layers.Conv2D(output_channels, dtype="float32", name="output", **convolution)(images)
     return keras.Model(noisy, restore_intensity(images, noisy, settings), name="dncnn")

@@ -2,6 +2,8 @@
 
 import keras
 
+from emdenoise.models.normalisation import BatchNormalization
+
 KERNEL_SIZE = 4
 """Side of all kernels [px]."""
 NEGATIVE_SLOPE = 0.2
@@ -54,7 +56,7 @@ def build_patchgan(filters: tuple[int, ...] = (64, 128, 256, 512), *, name: str 
             name=f"convolution_{number}",
         )(images)
         if not is_first:
-            images = keras.layers.BatchNormalization(epsilon=VARIANCE_FLOOR, name=f"normalisation_{number}")(images)
+            images = BatchNormalization(epsilon=VARIANCE_FLOOR, name=f"normalisation_{number}")(images)
         images = keras.layers.LeakyReLU(NEGATIVE_SLOPE, name=f"leaky_relu_{number}")(images)
     # float32 whatever the precision of the layers before, as the output of every network here.
     logits = keras.layers.Conv2D(

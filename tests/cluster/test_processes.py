@@ -19,20 +19,15 @@ PARAMETERS = """
 division: open
 num_processes: {num_processes}
 simulation: {{num_train: 16, num_validation: 5, num_test: 4, image_size_px: 64}}
-model: {model}
-training: {{epochs: {epochs}, batch_size: 4, crop_size_px: 32, flip: true, learning_rate: 0.0001}}
+model: {{name: dncnn, depth: 5, filters: 8}}  # as in tests/training/test_processes.py
+training: {{epochs: {epochs}, batch_size: 4, crop_size_px: 32, flip: true, optimizer: sgd, learning_rate: 0.02}}
 evaluation: {{num_tuning_images: 1, baselines: [gaussian], num_latency_images: 10}}
 """
-NETWORKS = {
-    "tensorflow": "{name: unet, intensity_mean: 0.5, intensity_std: 0.125}",
-    "jax": "{name: dncnn, depth: 5, filters: 8}",
-}
-"""As in tests/training/test_processes.py."""
 pytestmark = [pytest.mark.cluster, needs("sbatch"), pytest.mark.usefixtures("slurm")]
 
 
-def write_parameters(num_processes: int, backend: str = "tensorflow", epochs: int = 2) -> str:
-    return PARAMETERS.format(num_processes=num_processes, model=NETWORKS[backend], epochs=epochs)
+def write_parameters(num_processes: int, epochs: int = 2) -> str:
+    return PARAMETERS.format(num_processes=num_processes, epochs=epochs)
 
 
 def submit_processes(workspace: Path, parameters: str, **environment: str) -> list[str]:
@@ -44,7 +39,7 @@ def submit_processes(workspace: Path, parameters: str, **environment: str) -> li
 def train_alone(folder: Path, backend: str) -> list[dict[str, Any]]:
     """Train in one process without Slurm; returns the figures of each epoch."""
     folder.mkdir()
-    (folder / "tiny.parameters.yaml").write_text(write_parameters(1, backend))
+    (folder / "tiny.parameters.yaml").write_text(write_parameters(1))
     tasks = "download,preprocess,train"
     done = run(
         "run/bare.sh", tasks, folder, folder / "tiny.parameters.yaml", env={**os.environ, "KERAS_BACKEND": backend}
@@ -68,7 +63,7 @@ def check_run(workspace: Path, job: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_nodes_have_the_losses_of_one_process(backend: str, workspace: Path) -> None:
-    _, job = submit_processes(workspace, write_parameters(2, backend), KERAS_BACKEND=backend)
+    _, job = submit_processes(workspace, write_parameters(2), KERAS_BACKEND=backend)
     wait(job, is_ended)
     figures, expected = check_run(workspace, job), train_alone(workspace / "alone", backend)
     for loss in ("loss", "validation_loss"):
@@ -129,7 +124,7 @@ def find_process(job: str, rank: int) -> int:
     ],
 )
 def test_a_process_that_dies_ends_the_job_within_a_minute(rank: int, backend: str, workspace: Path) -> None:
-    _, job = submit_processes(workspace, write_parameters(2, backend, epochs=400), KERAS_BACKEND=backend)
+    _, job = submit_processes(workspace, write_parameters(2, epochs=400), KERAS_BACKEND=backend)
     state = workspace / "model" / "checkpoint" / "state.json"
     wait(job, lambda found: state.exists() or is_ended(found))
     os.kill(find_process(job, rank), signal.SIGKILL)
