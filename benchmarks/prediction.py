@@ -1,0 +1,58 @@
+"""How fast the closed network denoises, by Keras and by the engines that it can be exported to."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from side_by_side import Values, alternate
+
+from emdenoise.config.schema import RunConfig
+
+NUM_FRAMES = 64
+BATCH_SIZE = 32
+
+
+def bench_predict() -> Values:
+    """Denoise 256 × 256: single frames (with their p50 and p99) and batches of 32."""
+    import numpy as np
+
+    from emdenoise.evaluation.throughput import measure_latency
+    from emdenoise.models import build_model
+    from emdenoise.models.export import FORMATS, export_network
+
+    model = build_model(RunConfig().model, output_channels=1)
+    images = np.random.default_rng(0).random((BATCH_SIZE, 256, 256, 1), dtype=np.float32)
+    rates: Values = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / chosen.file_name for name, chosen in FORMATS.items()}
+        for name, path in paths.items():
+            export_network(model, path, name)
+        for kind, size in (("single", 1), (f"batch of {BATCH_SIZE}", BATCH_SIZE)):
+            batch = images[:size]
+            rows: dict[str, Callable[[Any], object]] = {
+                "Keras predict": partial(model.predict, batch_size=size, verbose=0),
+                "Keras predict_on_batch": model.predict_on_batch,
+            }
+            for name, path in paths.items():
+                for precision in FORMATS[name].precisions:
+                    rows[f"{name} {precision}"] = FORMATS[name].load(path, precision, batch.shape)
+            num_calls = max(1, NUM_FRAMES // size)
+            for run in rows.values():
+                run(batch)  # compiles
+            found = alternate(
+                {name: partial(_repeat, run, batch, num_calls) for name, run in rows.items()}, num_calls * size
+            )
+            for name, run in rows.items():
+                label = f"{kind}: {name}"
+                if size == 1:
+                    latency = measure_latency(run, images, NUM_FRAMES)
+                    label += f", p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms"
+                rates[label] = found[name]
+    return rates
+
+
+def _repeat(run: Callable[[Any], object], batch: Any, num_calls: int) -> None:
+    for _ in range(num_calls):
+        run(batch)

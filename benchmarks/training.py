@@ -1,0 +1,203 @@
+"""How fast the closed network learns: from which pipeline, in which precision, in how much memory."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from side_by_side import NUM_REPEATS, SHORT_RUN, Values, alternate, launch, read_training
+
+from emdenoise.config.schema import RunConfig, SimulationSettings, TrainingSettings
+
+NUM_IMAGES = 320
+BATCH_SIZES = (10, 32)
+DATA_GB = (1, 30)
+
+
+def bench_training() -> Values:
+    """Train the closed network on whole images through each pipeline; `reading` is the pipeline without the network."""
+    import keras
+
+    from emdenoise.data.simulate import open_pool, simulate_split
+    from emdenoise.data.storage import write_records
+
+    rates: Values = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.h5"
+        config = RunConfig(simulation=SimulationSettings(num_train=NUM_IMAGES))
+        with open_pool() as pool:
+            write_records(path, simulate_split(config, "train", pool), attributes={})
+        for precision in ("float32", "mixed_bfloat16"):
+            for batch_size in BATCH_SIZES:
+                settings = TrainingSettings(batch_size=batch_size, precision=precision)
+                for row, found in _train_by_each_pipeline(path, settings).items():
+                    rates[f"{precision}, batch {batch_size}: {row}"] = found
+                keras.backend.clear_session()
+    return rates
+
+
+def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
+    """Train for an epoch in each way, in turn; the first epochs, in which graphs are made, do not count."""
+    import keras
+
+    from emdenoise.data.pipeline import TrainingBatches
+    from emdenoise.data.storage import RecordFile
+    from emdenoise.training.epochs import take_step
+
+    ours = _build(settings)
+    with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
+        theirs = _build(settings)
+    num_images = NUM_IMAGES if settings.precision == "float32" else 2 * settings.batch_size
+    with RecordFile(path) as records:
+        batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
+        num_steps = num_images // settings.batch_size
+
+        def train(model: keras.Model, read: Callable[[int], Any]) -> None:
+            for step in range(num_steps):
+                take_step(model, *read(step))
+
+        def read_all() -> None:
+            for step in range(num_steps):
+                batches.read(0, step)
+
+        held = batches.read(0, 0)
+        rows: dict[str, Callable[[], object]] = {
+            "ancestor's path: generator, Keras' layers": partial(
+                _fit_generators, theirs, path, settings.batch_size, num_steps
+            ),
+            "generator, our layers": partial(_fit_generators, ours, path, settings.batch_size, num_steps),
+            "our path: HDF5 by batches, our layers": partial(train, ours, partial(batches.read, 0)),
+            "one batch held in memory, our layers": partial(train, ours, lambda step: held),
+        }
+        for run in rows.values():
+            run()
+        return alternate(rows | {"reading": read_all}, num_steps * settings.batch_size)
+
+
+def _build(settings: TrainingSettings) -> Any:
+    from emdenoise.config.architectures import UNetSettings
+    from emdenoise.models import build_model
+    from emdenoise.models.backend import prepare_backend
+    from emdenoise.training.fit import make_learner
+
+    prepare_backend(settings, 0)
+    return make_learner(build_model(UNetSettings(), output_channels=1), settings, 1).model
+
+
+def _fit_generators(model: Any, path: Path, batch_size: int, num_steps: int) -> None:
+    """Train as the ancestors do: two generators that read one image after the other, zipped, shuffled, batched."""
+    import h5py
+    import numpy as np
+    import tensorflow as tf
+
+    def generate(field: str) -> Iterator[Any]:
+        with h5py.File(path) as file:
+            for index in range(num_steps * batch_size):
+                yield np.array(file[field][index])[..., None]
+
+    signature = tf.TensorSpec((256, 256, 1), tf.float32)
+    fields = [
+        tf.data.Dataset.from_generator(partial(generate, name), output_signature=signature)
+        for name in ("noisy", "clean")
+    ]
+    images = tf.data.Dataset.zip(tuple(fields)).shuffle(1000).batch(batch_size)
+    model.fit(images, steps_per_epoch=num_steps, shuffle=False, verbose=0)
+
+
+def bench_memory() -> Values:
+    """Train 20 steps on a sparse file of 1 GB and of 30 GB: largest resident memory of the process."""
+    found: Values = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for gigabytes in DATA_GB:
+            path = Path(folder) / f"{gigabytes}.h5"
+            _write_sparse(path, num_images=int(gigabytes * 1e9) // (2 * 4 * 256 * 256))
+            command = [sys.executable, __file__, str(path)]
+            for _ in range(NUM_REPEATS):
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                found.setdefault(f"{gigabytes} GB of images", []).append(float(done.stdout.split()[-1]))
+            path.unlink()
+    return found
+
+
+def _write_sparse(path: Path, num_images: int) -> None:
+    """Write a canonical file with room for all images, of which nothing is on the disk."""
+    import h5py
+
+    from emdenoise.data.storage import SCHEMA_VERSION
+
+    with h5py.File(path, "w") as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        for field in ("noisy", "clean"):
+            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            layout.set_chunk((1, 256, 256))
+            layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple((num_images, 256, 256))
+            h5py.h5d.create(file.id, field.encode(), h5py.h5t.NATIVE_FLOAT, space, layout)
+
+
+def train_and_weigh(path: Path) -> float:
+    """Train 20 steps; gives the largest resident memory of this process [MiB]."""
+    import resource
+
+    from emdenoise.data.pipeline import TrainingBatches
+    from emdenoise.data.storage import RecordFile
+    from emdenoise.training.epochs import take_step
+
+    settings = TrainingSettings()
+    model = _build(settings)
+    with RecordFile(path) as records:
+        batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
+        for step in range(20):
+            take_step(model, *batches.read(0, step))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bench_determinism() -> Values:
+    """Train with and without `training.deterministic`, in processes that take turns, after the first epoch."""
+    rates: Values = {"deterministic": [], "not deterministic": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = {row: folder / f"{number}.parameters.yaml" for number, row in enumerate(rates)}
+        for row, path in files.items():
+            path.write_text(
+                SHORT_RUN.replace("epochs: 2,", f"epochs: 4, deterministic: {str(row == 'deterministic').lower()},")
+            )
+        launch(["run/bare.sh", "download,preprocess", name, files["deterministic"]])
+        for _ in range(NUM_REPEATS):
+            for row, values in rates.items():
+                launch(["run/bare.sh", "train", name, files[row]])
+                values.append(read_training(folder)["images_per_second"])
+    return rates
+
+
+def bench_processes() -> Values:
+    """Train in one process and in two, each on one core with a batch of 10: all together, after the first epoch."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    threads["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    rates: Values = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number in (1, 2):
+            settings = SHORT_RUN.replace("batch_size: 10", f"batch_size: {10 * number}")
+            (folder / f"{number}.yaml").write_text(f"{settings}num_processes: {number}\n")
+        launch(["run/bare.sh", "download,preprocess", name, folder / "1.yaml"])
+        for _ in range(NUM_REPEATS):
+            for backend in ("tensorflow", "jax"):
+                for number in (1, 2):
+                    command = ["run/bare.sh", "train"] if number == 1 else ["run/processes.sh", "2"]
+                    pinned = ["taskset", "--cpu-list", ",".join(map(str, cores[:number]))]
+                    launch([*pinned, *command, name, folder / f"{number}.yaml"], KERAS_BACKEND=backend, **threads)
+                    row = f"{backend}, {number} process{'es' if number > 1 else ''}"
+                    rates.setdefault(row, []).append(read_training(folder)["images_per_second"])
+    return rates
+
+
+if __name__ == "__main__":
+    print(train_and_weigh(Path(sys.argv[1])))
