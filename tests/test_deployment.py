@@ -153,10 +153,12 @@ def test_an_exported_network_gives_what_keras_gives_for_any_size_and_says_what_i
     assert content["weights_sha256"] == trained.weights_sha256
     assert content["precisions"]["float32"]["is_good"]
     assert set(content["precisions"]) == set(FORMATS[export_format].precisions)
-    run = FORMATS[export_format].load(tmp_path / "export" / FORMATS[export_format].file_name, "float32", None)
+    path = tmp_path / "export" / FORMATS[export_format].file_name
     for shape in ((1, 64, 64, 1), (3, 40, 136, 1)):
         images = np.random.default_rng(0).random(shape, dtype=np.float32)
-        assert np.abs(run(images) - trained.model.predict_on_batch(images)).max() <= 1e-4
+        for known_shape in (None, shape):
+            run = FORMATS[export_format].load(path, "float32", known_shape)
+            assert np.abs(run(images) - trained.model.predict_on_batch(images)).max() <= 1e-4
 
 
 def test_an_export_that_loses_too_much_is_refused_and_says_so(
