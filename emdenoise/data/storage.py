@@ -26,6 +26,8 @@ from emdenoise.data.tiles import assemble_tiles
 from emdenoise.errors import DataError, MissingInputError, explain_os_errors
 
 SCHEMA_VERSION = 1
+GROWTH = 64
+"""Images that room is made for at a time; HDF5 puts nothing on the disk for it."""
 IMAGE_FIELDS = {"noisy": np.float32, "clean": np.float32, "mask": np.uint8, "wave": np.complex64}
 
 
@@ -114,15 +116,17 @@ def write_records(
         file.attrs.update({"schema_version": SCHEMA_VERSION, **attributes})
         atoms, specimens, names, classes = [], [], [], []
         columns: dict[str, list[float]] = {}
+        datasets: dict[str, h5py.Dataset] = {}
         for index, record in enumerate(records):
             fields = {name: value for name in IMAGE_FIELDS if (value := getattr(record, name)) is not None}
             if index == 0:
-                _create_image_fields(file, fields)
+                datasets = _create_image_fields(file, fields)
                 columns = {name: [] for name in record.attributes}
-            _check_like_first(file, fields, record, set(columns))
+            _check_like_first(datasets, fields, record, set(columns))
             for name, image in fields.items():
-                file[name].resize(index + 1, axis=0)
-                file[name][index] = image
+                if index % GROWTH == 0:
+                    datasets[name].resize(index + GROWTH, axis=0)
+                datasets[name][index] = image
             for name, value in record.attributes.items():
                 columns[name].append(value)
             atoms.append(record.atoms)
@@ -133,6 +137,8 @@ def write_records(
             on_record(index + 1)
         if not names:
             raise DataError(f"{path.name}: the source has no images for it; expected at least one.")
+        for dataset in datasets.values():
+            dataset.resize(len(names), axis=0)
         file["specimen"] = np.array(specimens, dtype=h5py.string_dtype())
         file["name"] = np.array(names, dtype=h5py.string_dtype())
         file["class_id"] = np.array(classes, np.int32)
@@ -145,25 +151,26 @@ def write_records(
     return len(names)
 
 
-def _create_image_fields(file: h5py.File, fields: dict[str, npt.NDArray[np.generic]]) -> None:
-    for name, image in fields.items():
-        file.create_dataset(
+def _create_image_fields(file: h5py.File, fields: dict[str, npt.NDArray[np.generic]]) -> dict[str, h5py.Dataset]:
+    return {
+        name: file.create_dataset(
             name, (0, *image.shape), IMAGE_FIELDS[name], maxshape=(None, *image.shape), chunks=(1, *image.shape)
         )
+        for name, image in fields.items()
+    }
 
 
 def _check_like_first(
-    file: h5py.File, fields: dict[str, npt.NDArray[np.generic]], record: Record, columns: set[str]
+    datasets: dict[str, h5py.Dataset], fields: dict[str, npt.NDArray[np.generic]], record: Record, columns: set[str]
 ) -> None:
-    expected = {name for name in IMAGE_FIELDS if name in file}
-    if set(fields) != expected or set(record.attributes) != columns:
+    if set(fields) != set(datasets) or set(record.attributes) != columns:
         raise DataError(
-            f"{record.name}: has {', '.join(sorted(fields))}, the images before it {', '.join(sorted(expected))}; "
+            f"{record.name}: has {', '.join(sorted(fields))}, the images before it {', '.join(sorted(datasets))}; "
             "all images of a source must have the same fields."
         )
     for name, image in fields.items():
-        if image.shape != file[name].shape[1:]:
-            raise DataError(f"{record.name}: {name} is {describe(image)}, expected shape {file[name].shape[1:]}.")
+        if image.shape != datasets[name].shape[1:]:
+            raise DataError(f"{record.name}: {name} is {describe(image)}, expected shape {datasets[name].shape[1:]}.")
 
 
 class RecordFile:
@@ -248,7 +255,7 @@ class RecordFile:
                 return values
             images = np.empty((len(np.asarray(indices)), *dataset.shape[1:]), dataset.dtype)
             for position, index in enumerate(np.asarray(indices)):
-                dataset.read_direct(images, np.s_[int(index)], np.s_[position])
+                images[position] = dataset[int(index)]  # h5py has a fast way for this, and for nothing else
         except OSError as error:
             raise DataError(f"{self.name}: {field} is damaged; run the preprocess task again.") from error
         return images
@@ -313,15 +320,17 @@ class RecordFile:
         """Read all records in order."""
         specimens, names, classes = self.read_text("specimen"), self.read_text("name"), self._file["class_id"][()]
         attributes = {name: self.read_attribute(name) for name in self._file.get("attributes", ())}
-        fields = [name for name in IMAGE_FIELDS if name in self._file]
+        datasets = {name: self._file[name] for name in IMAGE_FIELDS if name in self._file}
+        all_atoms = self._file.get("atoms")
+        offsets = None if all_atoms is None else self._file["atom_offsets"][()]
         for index in range(self.num_images):
-            images = {name: self._file[name][index] for name in fields}
+            images = {name: dataset[index] for name, dataset in datasets.items()}
             yield Record(
                 **images,
                 specimen=specimens[index],
                 name=names[index],
                 class_id=int(classes[index]),
-                atoms=self.read_atoms(index) if "atoms" in self._file else None,
+                atoms=None if offsets is None else all_atoms[offsets[index] : offsets[index + 1]],
                 attributes={name: float(values[index]) for name, values in attributes.items()},
             )
 
