@@ -14,10 +14,11 @@ from data import bench_loading, bench_preprocess, bench_simulate
 from prediction import bench_predict
 from side_by_side import Benchmark, report
 from starting import bench_container, bench_first_step, bench_startup
-from training import bench_determinism, bench_memory, bench_processes, bench_training
+from training import bench_determinism, bench_memory, bench_precision, bench_processes, bench_training
 
 BENCHMARKS = {
     "training": Benchmark(bench_training, "images/s"),
+    "precision": Benchmark(bench_precision, "images/s"),
     "memory": Benchmark(bench_memory, "MiB"),
     "determinism": Benchmark(bench_determinism, "images/s"),
     "processes": Benchmark(bench_processes, "images/s"),
