@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from emdenoise import study
+from emdenoise.config.study import RunKey
 from emdenoise.data.locking import lock_folder
 from emdenoise.errors import MissingInputError, SettingsError, StorageError
 from emdenoise.progress import SilentProgress
+from emdenoise.results.comparison import Run, compare_runs
 from emdenoise.study import run_study
 
 
@@ -64,6 +66,14 @@ def test_the_table_has_the_scores_of_the_runs_and_their_differences(folder: Path
     assert rows["scratch"]["pretraining_s"] == 0 < rows["denoise"]["pretraining_s"]
     assert (folder / "study" / "study.md").read_text().count("\n") == 2 + 3
     assert (folder / "study" / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_speed_of_the_network_can_stand_beside_its_quality(folder: Path) -> None:
+    output_dir = folder / "study" / "runs" / "scratch-2-0" / "output"
+    run = Run(RunKey("scratch", "", 2, 0), "", output_dir)
+    row = compare_runs([run], metrics=["dice", "images_per_second"], reference="scratch").rows[0]
+    network = json.loads((output_dir / "scores.json").read_text())["methods"]["network"]
+    assert row.other_scores["images_per_second"].mean == network["images_per_second"] > 0
 
 
 def test_pretrained_weights_are_shared_and_the_record_says_layer_by_layer_what_was_taken(folder: Path) -> None:

@@ -231,10 +231,10 @@ def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def _read_means(path: Path) -> dict[str, float | None]:
-    """Read the mean of each metric of the network."""
+    """Read the mean of each metric of the network, and its speed, which has no interval."""
     try:
         network = json.loads(path.read_text(encoding="utf-8"))["methods"]["network"]
-        scores = {name: value["mean"] for name, value in network.items() if name != "images_per_second"}
+        scores = {name: value if name == "images_per_second" else value["mean"] for name, value in network.items()}
         return {name: None if mean is None else float(mean) for name, mean in scores.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path.name}: missing or damaged; run the test task again.") from error

@@ -10,12 +10,13 @@ from emdenoise.errors import DataError, SettingsError
 from emdenoise.results.comparison import Run, compare_runs
 
 
-@pytest.mark.parametrize("metric", ["dicee", "images_per_second"])
-def test_an_unknown_metric_lists_the_known_ones(metric: str, tmp_path: Path) -> None:
+def test_an_unknown_metric_lists_the_known_ones(tmp_path: Path) -> None:
     network = {"images_per_second": 3.0, "dice": {"mean": 0.5, "low": 0.4, "high": 0.6}}
     (tmp_path / "scores.json").write_text(json.dumps({"methods": {"network": network}}))
-    with pytest.raises(SettingsError, match=f"metric is {metric}; the runs of this study have dice; correct"):
-        compare_runs([Run(RunKey("scratch", "", 4, 0), "", tmp_path)], metrics=["dice", metric], reference="scratch")
+    with pytest.raises(
+        SettingsError, match="metric is dicee; the runs of this study have images_per_second, dice; corr"
+    ):
+        compare_runs([Run(RunKey("scratch", "", 4, 0), "", tmp_path)], metrics=["dice", "dicee"], reference="scratch")
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"[]", b'{"methods": {"network": {"dice": 3}}}', b"\xff"])
