@@ -110,7 +110,6 @@ def test_another_number_of_processes_than_wanted_is_one_line(
     line = f"emdenoise train: num_processes is {wanted}, the launcher started {started}"
     assert line in printed[0], printed
     assert not [each for each in printed if not each.startswith(("run/processes.sh: ", line))], printed
-    assert len(printed) == (1 if started == 1 else 3)  # and the launcher's own
     assert not (tmp_path / "model" / "model.json").exists()
 
 
