@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,18 +22,22 @@ import tensorflow as tf
 
 from emdenoise.config.architectures import UNetSettings
 from emdenoise.models import build_model
+from emdenoise.models.fusion import fuse_upsampling
 
 SIDE_PX = 256
 MATRIX_SIDE = 2048
 ARRAY_SHAPE = (10, SIDE_PX, SIDE_PX, 8)
 NUM_REPEATS = 20
+ELEMENTWISE = (keras.layers.Activation, keras.layers.Add, keras.layers.BatchNormalization)
+"""What an inference engine computes within the convolution before."""
 
 
 def count_operations(layer: keras.Layer, output: tuple[int, ...]) -> float:
     """Count the operations of one layer for one image, forwards."""
-    if not isinstance(layer, keras.layers.Conv2D):
+    if not isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
         return 0.0
-    return 2.0 * math.prod(output[1:]) * math.prod(layer.kernel.shape[:3])
+    strides = math.prod(layer.strides) if isinstance(layer, keras.layers.Conv2DTranspose) else 1
+    return 2.0 * math.prod(output[1:3]) * math.prod(layer.kernel.shape) / strides
 
 
 def find_best_time(run: Callable[[], Any]) -> float:
@@ -45,9 +50,17 @@ def find_best_time(run: Callable[[], Any]) -> float:
     return min(durations)
 
 
-def main() -> None:
-    """Print what one image costs, what the machine can do, and the images per second that follow."""
-    model = build_model(UNetSettings(), output_channels=1)
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs: operations, and bytes forwards and in a training step."""
+
+    operations: float
+    forwards: float
+    both: float
+
+
+def count_cost(model: keras.Model, within: tuple[type[keras.Layer], ...] = ()) -> Cost:
+    """Count what one image costs where each layer runs alone, but for those computed within others."""
     layers = model.layers[1:]
     outputs = keras.Model(model.input, [layer.output for layer in layers])(np.zeros((1, SIDE_PX, SIDE_PX, 1)))
     shapes = [tuple(output.shape) for output in outputs]
@@ -55,17 +68,30 @@ def main() -> None:
     sizes[model.input.name] = 4.0 * SIDE_PX**2
     operations, forwards, both = 0.0, 0.0, 0.0
     for layer, shape in zip(layers, shapes, strict=True):
+        if isinstance(layer, within):
+            continue
         operations += count_operations(layer, shape)
         read = sum(sizes[tensor.name] for tensor in tf.nest.flatten(layer.input))
         written, again = sizes[layer.output.name], read * isinstance(layer, keras.layers.BatchNormalization)
         forwards += read + written
         both += (read + written + again) + (written + 2 * read + again)
+    return Cost(operations, forwards, both)
+
+
+def main() -> None:
+    """Print what one image costs, what the machine can do, and the images per second that follow."""
+    model = build_model(UNetSettings(), output_channels=1)
+    plain, fused = count_cost(model), count_cost(fuse_upsampling(model), ELEMENTWISE)
     square = tf.random.normal((MATRIX_SIDE, MATRIX_SIDE))
     first, second = tf.random.normal(ARRAY_SHAPE), tf.random.normal(ARRAY_SHAPE)
     peak_operations = 2.0 * MATRIX_SIDE**3 / find_best_time(lambda: tf.matmul(square, square).numpy())
     peak_bytes = 3 * 4.0 * math.prod(ARRAY_SHAPE) / find_best_time(lambda: tf.add(first, second))
     print(f"machine: {peak_operations / 1e9:.0f} GFLOP/s in float32, {peak_bytes / 1e9:.1f} GB/s")
-    for name, cost, moved in (("prediction", operations, forwards), ("training", 3 * operations, both)):
+    for name, cost, moved in (
+        ("prediction", plain.operations, plain.forwards),
+        ("prediction, exported", fused.operations, fused.forwards),
+        ("training", 3 * plain.operations, plain.both),
+    ):
         by_operations, by_bytes = peak_operations / cost, peak_bytes / moved
         together = 1 / (1 / by_operations + 1 / by_bytes)
         print(f"{name}: {cost / 1e9:.2f} GFLOP and {moved / 1e6:.0f} MB an image; images/s at most")

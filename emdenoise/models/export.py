@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.errors import PackageError
+from emdenoise.models.fusion import fuse_upsampling
 
 Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 """Images (batch, height, width, 1) → (batch, height, width, output_channels)."""
@@ -106,7 +107,7 @@ def run_onnx(path: Path, precision: str, shape: tuple[int, ...] | None) -> Run:
 
 
 def export_network(model: keras.Model, path: Path, format_name: str) -> None:
-    """Write a network for an inference engine; images of any size and number go in.
+    """Write a network for an inference engine, its upsamplings fused; images of any size and number go in.
 
     Parameters
     ----------
@@ -122,9 +123,10 @@ def export_network(model: keras.Model, path: Path, format_name: str) -> None:
         If a package that it needs is not installed.
     """
     import_openvino() if format_name == "openvino" else import_onnxruntime()
-    model.predict_on_batch(np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32))  # Keras exports what was called
+    fused = fuse_upsampling(model)
+    fused.predict_on_batch(np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32))  # Keras exports what was called
     try:
-        model.export(str(path), format=format_name, verbose=False)
+        fused.export(str(path), format=format_name, verbose=False)
     except ImportError as error:
         raise PackageError(f"{error}; {HOW_TO_INSTALL}.") from error
 
