@@ -51,7 +51,6 @@ def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -
 def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
     """Bring the images of the source into the one form that training and test read."""
     from emdenoise.data.preprocess import preprocess_source
-    from emdenoise.data.storage import hash_file
     from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record
     from emdenoise.results.sequence import check_source
 
@@ -61,11 +60,10 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
     recorder = TaskRecorder("preprocess", config)
     forget_record(data_dir, "preprocess")
     with recorder.phase("preprocess"):
-        hashes = preprocess_source(config, raw_data_dir, data_dir, progress)
+        contents, files = preprocess_source(config, raw_data_dir, data_dir, progress)
     copy_records(raw_data_dir, data_dir)
-    files = {name: hash_file(data_dir / name) for name in hashes}
-    recorder.finish(data_dir, downloaded.outputs, hashes, {"file_sha256": files})
-    return Outcome(f"Wrote {', '.join(hashes)} and croissant.json.")
+    recorder.finish(data_dir, downloaded.outputs, contents, {"file_sha256": files})
+    return Outcome(f"Wrote {', '.join(contents)} and croissant.json.")
 
 
 @hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"), is_shared=True)

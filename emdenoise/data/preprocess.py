@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.data.catalog import SOURCES
 from emdenoise.data.croissant import write_croissant
 from emdenoise.data.records import SPLITS, Record, Split
-from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.data.storage import RecordFile, hash_file, write_records
 from emdenoise.errors import DataError
 from emdenoise.progress import Progress
 
 
-def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress: Progress) -> dict[str, str]:
+def preprocess_source(
+    config: RunConfig, raw_dir: Path, data_dir: Path, progress: Progress
+) -> tuple[dict[str, str], dict[str, str]]:
     """Write ``train.h5``, ``validation.h5``, ``test.h5`` and ``croissant.json``.
 
     Parameters
@@ -27,8 +30,8 @@ def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress
 
     Returns
     -------
-    dict of str to str
-        Content hash of each file, by its name.
+    content_sha256, file_sha256 : dict of str to str
+        SHA-256 of the content and of the bytes of each HDF5 file, by its name.
 
     Raises
     ------
@@ -57,11 +60,18 @@ def preprocess_source(config: RunConfig, raw_dir: Path, data_dir: Path, progress
         )
         progress.say(f"{split}: {num_images} images")
     write_croissant(data_dir, config.data.source, source)
-    hashes = {}
-    for split in SPLITS:
-        with RecordFile(data_dir / f"{split}.h5") as records:
-            hashes[f"{split}.h5"] = records.hash_content()
-    return hashes
+    return _hash_files(data_dir, [f"{split}.h5" for split in SPLITS])
+
+
+def _hash_files(data_dir: Path, names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Hash contents and bytes side by side: both take as long as writing the files did."""
+    contents = {}
+    with ThreadPoolExecutor(1) as pool:
+        file_hashes = pool.map(hash_file, [data_dir / name for name in names])
+        for name in names:
+            with RecordFile(data_dir / name) as records:
+                contents[name] = records.hash_content()
+        return contents, dict(zip(names, file_hashes, strict=True))
 
 
 def _show(progress: Progress, split: Split, num_done: int) -> None:

@@ -351,7 +351,7 @@ class RecordFile:
             )
             for start in range(0, len(dataset), 64):
                 block = dataset[start : start + 64]
-                digest.update(b"\0".join(block.tolist()) if block.dtype.kind == "O" else block.tobytes())
+                digest.update(b"\0".join(block.tolist()) if block.dtype.kind == "O" else block)
         return digest.hexdigest()
 
 

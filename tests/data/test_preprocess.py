@@ -81,7 +81,7 @@ def test_the_hashes_are_those_of_the_content_and_the_same_a_second_time(
     tmp_path: Path, give_records: Callable[..., None], progress: Any
 ) -> None:
     give_records()
-    first, second = (preprocess_source(RunConfig(), tmp_path, tmp_path / name, progress) for name in ("a", "b"))
+    first, second = (preprocess_source(RunConfig(), tmp_path, tmp_path / name, progress)[0] for name in ("a", "b"))
     assert first == second
     assert sorted(first) == ["test.h5", "train.h5", "validation.h5"]
     for name, expected in first.items():
