@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Values, alternate
+from side_by_side import ROOT, Values, alternate
 
 from emdenoise.config.schema import RunConfig
 
@@ -51,6 +51,29 @@ def bench_predict() -> Values:
                     label += f", p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms"
                 rates[label] = found[name]
     return rates
+
+
+def bench_networks() -> Values:
+    """Denoise single frames of 256 × 256 with the networks of networks.study.yaml, exported to OpenVINO."""
+    import numpy as np
+
+    from emdenoise.config.loading import load_settings
+    from emdenoise.config.study import StudyConfig, list_runs
+    from emdenoise.models import build_model
+    from emdenoise.models.export import FORMATS, export_network
+
+    image = np.random.default_rng(0).random((1, 256, 256, 1), dtype=np.float32)
+    study = load_settings(ROOT / "workspace" / "parameters" / "networks.study.yaml", StudyConfig)
+    settings = {key.variant: config.model for key, config in list_runs(study).items()}
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, chosen in settings.items():
+            path = Path(folder) / f"{name}.xml"
+            export_network(build_model(chosen, output_channels=1), path, "openvino")
+            run = FORMATS["openvino"].load(path, "float32", image.shape)
+            run(image)  # compiles
+            rows[name] = partial(_repeat, run, image, 4 * NUM_FRAMES)
+        return alternate(rows, 4 * NUM_FRAMES)
 
 
 def _repeat(run: Callable[[Any], object], batch: Any, num_calls: int) -> None:

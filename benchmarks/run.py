@@ -11,7 +11,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from data import bench_loading, bench_preprocess, bench_simulate
-from prediction import bench_predict
+from prediction import bench_networks, bench_predict
 from side_by_side import Benchmark, report
 from starting import bench_container, bench_first_step, bench_startup
 from training import bench_determinism, bench_memory, bench_precision, bench_processes, bench_training
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "determinism": Benchmark(bench_determinism, "images/s"),
     "processes": Benchmark(bench_processes, "images/s"),
     "predict": Benchmark(bench_predict, "images/s"),
+    "networks": Benchmark(bench_networks, "images/s"),
     "simulate": Benchmark(bench_simulate, "images/s"),
     "preprocess": Benchmark(bench_preprocess, "MB/s"),
     "loading": Benchmark(bench_loading, "images/s"),
