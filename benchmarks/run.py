@@ -12,12 +12,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from data import bench_loading, bench_preprocess, bench_simulate
 from prediction import bench_networks, bench_predict
+from quality import bench_quality
 from side_by_side import Benchmark, report
 from starting import bench_container, bench_first_step, bench_startup
 from training import bench_determinism, bench_memory, bench_precision, bench_processes, bench_training
 
 BENCHMARKS = {
     "training": Benchmark(bench_training, "images/s"),
+    "quality": Benchmark(bench_quality, "s"),
     "precision": Benchmark(bench_precision, "images/s"),
     "memory": Benchmark(bench_memory, "MiB"),
     "determinism": Benchmark(bench_determinism, "images/s"),

@@ -47,9 +47,9 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
     from emdenoise.data.storage import RecordFile
     from emdenoise.training.epochs import take_step
 
-    ours = _build(settings)
+    ours = build_learner(settings)
     with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
-        theirs = _build(settings)
+        theirs = build_learner(settings)
     with RecordFile(path) as records:
         batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
         num_steps = NUM_IMAGES // settings.batch_size
@@ -65,9 +65,9 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
         held = batches.read(0, 0)
         rows: dict[str, Callable[[], object]] = {
             "ancestor's path: generator, Keras' layers": partial(
-                _fit_generators, theirs, path, settings.batch_size, num_steps
+                fit_generators, theirs, path, settings.batch_size, num_steps
             ),
-            "generator, our layers": partial(_fit_generators, ours, path, settings.batch_size, num_steps),
+            "generator, our layers": partial(fit_generators, ours, path, settings.batch_size, num_steps),
             "our path: HDF5 by batches, our layers": partial(train, ours, partial(batches.read, 0)),
             "one batch held in memory, our layers": partial(train, ours, lambda step: held),
         }
@@ -83,23 +83,24 @@ def bench_precision() -> Values:
     rows: dict[str, Callable[[], object]] = {}
     images = np.random.default_rng(0).random((10, 256, 256, 1), dtype=np.float32)
     for precision in ("float32", "mixed_bfloat16"):
-        learn = partial(_build(TrainingSettings(precision=precision)).train_on_batch, images, images)
+        learn = partial(build_learner(TrainingSettings(precision=precision)).train_on_batch, images, images)
         learn()
         rows[precision] = learn
     return alternate(rows, len(images))
 
 
-def _build(settings: TrainingSettings) -> Any:
+def build_learner(settings: TrainingSettings, seed: int = 0) -> Any:
+    """Build the closed network, ready to learn."""
     from emdenoise.config.architectures import UNetSettings
     from emdenoise.models import build_model
     from emdenoise.models.backend import prepare_backend
     from emdenoise.training.fit import make_learner
 
-    prepare_backend(settings, 0)
+    prepare_backend(settings, seed)
     return make_learner(build_model(UNetSettings(), output_channels=1), settings, 1).model
 
 
-def _fit_generators(model: Any, path: Path, batch_size: int, num_steps: int) -> None:
+def fit_generators(model: Any, path: Path, batch_size: int, num_steps: int, num_epochs: int = 1) -> None:
     """Train as the ancestors do: two generators that read one image after the other, zipped, shuffled, batched."""
     import h5py
     import numpy as np
@@ -116,7 +117,7 @@ def _fit_generators(model: Any, path: Path, batch_size: int, num_steps: int) -> 
         for name in ("noisy", "clean")
     ]
     images = tf.data.Dataset.zip(tuple(fields)).shuffle(1000).batch(batch_size)
-    model.fit(images, steps_per_epoch=num_steps, shuffle=False, verbose=0)
+    model.fit(images, epochs=num_epochs, shuffle=False, verbose=0)
 
 
 def bench_memory() -> Values:
@@ -160,7 +161,7 @@ def train_and_weigh(path: Path) -> float:
     from emdenoise.training.epochs import take_step
 
     settings = TrainingSettings()
-    model = _build(settings)
+    model = build_learner(settings)
     with RecordFile(path) as records:
         batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
         for step in range(20):

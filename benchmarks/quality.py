@@ -1,0 +1,78 @@
+"""How long it takes until the network is as good as after the reference recipe: by the ancestor's path and by ours."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import yaml
+from side_by_side import NUM_REPEATS, ROOT, Values, launch, read_training
+
+from emdenoise.config.loading import load_settings
+from emdenoise.config.study import StudyConfig, list_runs
+
+STUDY_FILE = ROOT / "workspace" / "parameters" / "time_to_quality.study.yaml"
+NUM_EPOCHS = 10
+
+
+def bench_quality() -> Values:
+    """Train to the end and test, a seed a repeat: seconds of the training, and the mean squared error on test images.
+
+    The ancestor's path has the reference recipe and looks at no validation images, ours does after each epoch.
+    """
+    configs = list_runs(load_settings(STUDY_FILE, StudyConfig))
+    chosen = {(key.variant, key.seed): config for key, config in configs.items()}
+    found: Values = {}
+
+    def keep(row: str, seconds: float, mse: float) -> None:
+        found.setdefault(f"{row}: time", []).append(seconds)
+        found.setdefault(f"{row}: 1000 × MSE", []).append(1e3 * mse)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in range(NUM_REPEATS):
+            for variant in ("reference", "flip"):
+                path = folder / "parameters.yaml"
+                path.write_text(yaml.safe_dump(chosen[variant, seed].model_dump(mode="json")))
+                if not (folder / "data").exists():
+                    launch(["run/bare.sh", "download,preprocess", name, path])
+                launch(["run/bare.sh", "train,test", name, path])
+                history = read_training(folder)["history"]
+                seconds = sum(epoch["train_s"] + epoch["validation_s"] for epoch in history)
+                scores = json.loads((folder / "output" / "scores.json").read_text())["methods"]["network"]
+                keep(variant, seconds, scores["mse"]["mean"])
+            command = [sys.executable, __file__, name, str(seed)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            keep("ancestor's path, reference recipe", *map(float, done.stdout.split()[-2:]))
+    return found
+
+
+def train_as_ancestor(folder: Path, seed: int) -> tuple[float, float]:
+    """Train by the ancestor's path for as many epochs as the reference recipe; gives seconds and test MSE."""
+    import keras
+    from training import build_learner, fit_generators
+
+    from emdenoise.config.schema import TrainingSettings
+    from emdenoise.data.storage import RecordFile
+
+    settings = TrainingSettings(epochs=NUM_EPOCHS, batch_size=10, learning_rate=0.01)
+    with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
+        model = build_learner(settings, seed)
+    data: Any = folder / "data"
+    with RecordFile(data / "train.h5") as records:
+        num_steps = len(records) // settings.batch_size
+    started = time.perf_counter()
+    fit_generators(model, data / "train.h5", settings.batch_size, num_steps, num_epochs=NUM_EPOCHS)
+    seconds = time.perf_counter() - started
+    with RecordFile(data / "test.h5") as records:
+        noisy, clean = records.read("noisy"), records.read("clean")
+    predicted = model.predict(noisy[..., None], batch_size=10, verbose=0)[..., 0]
+    return seconds, float(((predicted - clean) ** 2).mean())
+
+
+if __name__ == "__main__":
+    print(*train_as_ancestor(Path(sys.argv[1]), int(sys.argv[2])))
