@@ -26,9 +26,10 @@ def bench_predict() -> Values:
     images = np.random.default_rng(0).random((BATCH_SIZE, 256, 256, 1), dtype=np.float32)
     rates: Values = {}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: Path(folder) / chosen.file_name for name, chosen in FORMATS.items()}
+        paths = {name: Path(folder) / name / chosen.file_name for name, chosen in FORMATS.items()}
         for name, path in paths.items():
-            export_network(model, path, name)
+            path.parent.mkdir()
+            export_network(model, path, name, list(images[..., 0]))
         for kind, size in (("single", 1), (f"batch of {BATCH_SIZE}", BATCH_SIZE)):
             batch = images[:size]
             rows: dict[str, Callable[[Any], object]] = {

@@ -66,7 +66,7 @@ MEANINGS = {
     "crate_file": "The RO-Crate (zip).",
     "image_file": "The micrograph: .dm3, .dm4, .ser, .emd, .mrc, .tif, .png and more, or .h5 with one data set.",
     "export_dir": "The network for inference engines, and what it loses.",
-    "export_format": "openvino or onnx.",
+    "export_format": "openvino, openvino-int8 or onnx.",
     "predicted_file": "The result (.tif or .h5).",
 }
 TOOLS: dict[str, Callable[..., Outcome]] = {

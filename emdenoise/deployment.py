@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION_FILE = "export.json"
 NUM_COMPARED_IMAGES = 32
+NUM_EXAMPLES, EXAMPLE_SIDE_PX = 32, 128
 
 
 @hold_folders(reads=("model_dir",), writes=())
@@ -71,11 +72,13 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     chosen = FORMATS[export_format]
     config, trained = load_trained(model_dir)
     workload = WORKLOADS[config.workload]
-    inputs = check_data(config, data_dir, "validation.h5")
+    names = ["validation.h5", "train.h5"][: 1 + chosen.needs_examples]
+    inputs = check_data(config, data_dir, *names)
     with RecordFile(data_dir / "validation.h5") as records:
         noisy, truth = (read_pictures(records, name, NUM_COMPARED_IMAGES) for name in workload.fields)
+    examples = _read_examples(data_dir, trained.model) if chosen.needs_examples else None
     with _open_folder(export_dir) as folder:
-        export_network(trained.model, folder / chosen.file_name, export_format)
+        export_network(trained.model, folder / chosen.file_name, export_format, examples)
         agreements = _compare(trained.model, folder / chosen.file_name, export_format, noisy, truth)
         files = sorted(path.name for path in folder.iterdir())
         with explain_os_errors(export_dir / DESCRIPTION_FILE):
@@ -88,9 +91,23 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     for precision, agreement in agreements.items():
         verdict = "good" if agreement.is_good else "not good"
         progress.say(f"{export_format}, {precision}: {verdict}; {agreement.describe()}, {agreement.num_images} images.")
-    if not agreements["float32"].is_good:
-        return Outcome(f"REFUSED: {agreements['float32'].describe()}; do not use it.", exit_code=EXIT_REFUTED)
+    exact = agreements.get("float32")
+    if exact is not None and not exact.is_good:
+        return Outcome(f"REFUSED: {exact.describe()}; do not use it.", exit_code=EXIT_REFUTED)
     return Outcome(f"Wrote {', '.join([*files, DESCRIPTION_FILE])} to {export_dir}.")
+
+
+def _read_examples(data_dir: Path, model: Any) -> list[Any]:
+    """Read crops of training images, by which the ranges of an 8-bit network are found."""
+    from emdenoise.data.storage import RecordFile
+    from emdenoise.models.prediction import find_reach
+    from emdenoise.workloads.contract import read_pictures
+
+    step_px, _ = find_reach(model)
+    with RecordFile(data_dir / "train.h5") as records:
+        images = read_pictures(records, "noisy", NUM_EXAMPLES)
+    sides = [min(*image.shape, EXAMPLE_SIDE_PX) // step_px * step_px for image in images]
+    return [image[:side, :side] for image, side in zip(images, sides, strict=True)]
 
 
 @contextmanager

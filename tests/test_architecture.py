@@ -34,7 +34,7 @@ ONLY_IN = {
     "tensorflow": ("models/backend.py", "models/normalisation.py", "models/processes.py"),
     "jax": ("models/backend.py", "models/processes.py", "world.py"),
     "openvino": ("models/export.py",),
-    "onnxruntime": ("models/export.py",),
+    "onnxruntime": ("models/export.py", "models/quantisation.py"),
     "abtem": ("data/",),
     "ase": ("data/",),
     "rsciio": ("data/",),

@@ -133,7 +133,7 @@ def run_export(finished: Path, export_dir: Path, export_format: str) -> Any:
     return export(**folders, export_format=export_format, progress=NO_PROGRESS)
 
 
-@pytest.mark.parametrize("export_format", FORMATS)
+@pytest.mark.parametrize("export_format", ["openvino", "onnx"])
 def test_an_exported_network_gives_what_keras_gives_for_any_size_and_says_what_it_loses(
     export_format: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +161,32 @@ def test_an_exported_network_gives_what_keras_gives_for_any_size_and_says_what_i
             assert np.abs(run(images) - trained.model.predict_on_batch(images)).max() <= 1e-4
 
 
+def test_an_8_bit_network_is_smaller_nearly_the_same_and_says_what_it_loses(finished: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    warnings.simplefilter("default")
+    results = {}
+    for export_format in ("openvino", "openvino-int8"):
+        outcome = run_export(finished, tmp_path / export_format, export_format)
+        assert outcome.exit_code == 0
+        results[export_format] = json.loads((tmp_path / export_format / "export.json").read_text())
+        assert {path.name for path in (tmp_path / export_format).iterdir()} == {
+            "export.json",
+            "network.bin",
+            "network.xml",
+        }
+    assert set(results["openvino-int8"]["precisions"]) == {"int8"}
+    assert set(results["openvino-int8"]["inputs"]) == {"train.h5", "validation.h5"}
+    weights = "network.bin"
+    assert (tmp_path / "openvino-int8" / weights).stat().st_size < (tmp_path / "openvino" / weights).stat().st_size / 2
+    images = np.random.default_rng(0).random((3, 40, 136, 1), dtype=np.float32)
+    expected, found = (
+        FORMATS[name].load(tmp_path / name / "network.xml", precision, shape)(images)
+        for name, precision, shape in (("openvino", "float32", None), ("openvino-int8", "int8", images.shape))
+    )
+    # 8 bits: each layer errs by less than a percent of its range, and the tiny network has five.
+    assert 0 < np.abs(found - expected).mean() < 0.05 * np.ptp(expected)
+
+
 def test_an_export_that_loses_too_much_is_refused_and_says_so(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,11 +200,21 @@ def test_an_export_that_loses_too_much_is_refused_and_says_so(
 
 
 def test_an_unknown_format_is_one_line(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="--export_format is tflite; known formats are openvino, onnx; give one"):
+    with pytest.raises(
+        SettingsError, match="--export_format is tflite; known formats are openvino, openvino-int8, onnx; give one"
+    ):
         run_export(finished, tmp_path, "tflite")
 
 
-@pytest.mark.parametrize(("export_format", "package"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
+@pytest.mark.parametrize(
+    ("export_format", "package"),
+    [
+        ("openvino", "openvino"),
+        ("openvino-int8", "openvino"),
+        ("openvino-int8", "onnxruntime"),
+        ("onnx", "onnxruntime"),
+    ],
+)
 def test_a_package_that_is_missing_is_one_line(
     export_format: str, package: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

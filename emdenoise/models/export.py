@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ import numpy.typing as npt
 
 from emdenoise.errors import PackageError
 from emdenoise.models.fusion import fuse_upsampling
+from emdenoise.models.quantisation import quantise_network
 
 Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 """Images (batch, height, width, 1) → (batch, height, width, output_channels)."""
+Examples = list[npt.NDArray[np.float32]]
+"""Images (height, width) that a network learned from; needed where `ExportFormat.needs_examples`."""
 HOW_TO_INSTALL = "pip install 'emdenoise[deploy]'"
 SIDE_PX = 64
 """Of the image with which a network is called before it is exported; fits six levels."""
@@ -32,13 +36,21 @@ class ExportFormat:
         Of the network; OpenVINO puts the weights beside it.
     precisions : tuple of str
         In which the engine can compute.
+    write : callable
+        ``(network, file, examples)``; see `export_network`.
     load : callable
         ``(file, precision, shape or None) -> Run``; an engine is faster where it knows the shape of its input.
     """
 
     file_name: str
     precisions: tuple[str, ...]
+    write: Callable[[keras.Model, Path, Examples], None]
     load: Callable[[Path, str, tuple[int, ...] | None], Run]
+
+    @property
+    def needs_examples(self) -> bool:
+        """Whether the ranges of intermediate values must be known."""
+        return "int8" in self.precisions
 
 
 def import_openvino() -> ModuleType:
@@ -76,7 +88,7 @@ def run_openvino(path: Path, precision: str, shape: tuple[int, ...] | None) -> R
     openvino = import_openvino()
     core = openvino.Core()
     network = core.read_model(path)
-    options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+    options = {"INFERENCE_PRECISION_HINT": {"bfloat16": "bf16"}.get(precision, "f32")}
     if shape is not None:
         network.reshape([1, *shape[1:]])
     if shape is None or shape[0] == 1:
@@ -106,7 +118,7 @@ def run_onnx(path: Path, precision: str, shape: tuple[int, ...] | None) -> Run:
     return lambda images: np.asarray(session.run(None, {name: images})[0])
 
 
-def export_network(model: keras.Model, path: Path, format_name: str) -> None:
+def export_network(model: keras.Model, path: Path, format_name: str, examples: Examples | None = None) -> None:
     """Write a network for an inference engine, its upsamplings fused; images of any size and number go in.
 
     Parameters
@@ -116,23 +128,50 @@ def export_network(model: keras.Model, path: Path, format_name: str) -> None:
         With the ending of the format's file.
     format_name : str
         Entry of `FORMATS`.
+    examples : list of ndarray of float32, shape (height, width), or None
+        What the format needs of them: sides are multiples of what the network needs.
 
     Raises
     ------
     PackageError
         If a package that it needs is not installed.
     """
-    import_openvino() if format_name == "openvino" else import_onnxruntime()
     fused = fuse_upsampling(model)
-    fused.predict_on_batch(np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32))  # Keras exports what was called
     try:
-        fused.export(str(path), format=format_name, verbose=False)
+        FORMATS[format_name].write(fused, path, examples or [])
     except ImportError as error:
         raise PackageError(f"{error}; {HOW_TO_INSTALL}.") from error
 
 
+def _write_openvino(model: keras.Model, path: Path, examples: Examples) -> None:
+    import_openvino()
+    _call_once(model)
+    model.export(str(path), format="openvino", verbose=False)
+
+
+def _write_onnx(model: keras.Model, path: Path, examples: Examples) -> None:
+    import_onnxruntime()
+    _call_once(model)
+    model.export(str(path), format="onnx", verbose=False)
+
+
+def _write_openvino_int8(model: keras.Model, path: Path, examples: Examples) -> None:
+    """Quantise with ONNX Runtime, and leave it to OpenVINO, which runs the result faster."""
+    openvino = import_openvino()
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as name:
+        plain, quantised = Path(name) / "plain.onnx", Path(name) / "quantised.onnx"
+        _write_onnx(model, plain, examples)
+        quantise_network(plain, quantised, examples)
+        openvino.save_model(openvino.Core().read_model(quantised), path, compress_to_fp16=False)
+
+
+def _call_once(model: keras.Model) -> None:
+    model.predict_on_batch(np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32))  # Keras exports what was called
+
+
 FORMATS = {
-    "openvino": ExportFormat("network.xml", ("float32", "bfloat16"), run_openvino),
-    "onnx": ExportFormat("network.onnx", ("float32",), run_onnx),
+    "openvino": ExportFormat("network.xml", ("float32", "bfloat16"), _write_openvino, run_openvino),
+    "openvino-int8": ExportFormat("network.xml", ("int8",), _write_openvino_int8, run_openvino),
+    "onnx": ExportFormat("network.onnx", ("float32",), _write_onnx, run_onnx),
 }
-"""By the names that Keras gives them."""
+"""By the names of the option ``--export_format``."""
