@@ -63,7 +63,7 @@ def _load_scattering_factors() -> LobatoParametrization:
 
 
 def compute_exit_wave(atoms: Atoms, *, voltage_kv: float, num_pixels: int) -> abtem.Waves:
-    """Send a plane wave through the specimen.
+    """Send a plane wave of amplitude 1 through the specimen.
 
     Parameters
     ----------
@@ -89,8 +89,9 @@ def compute_exit_wave(atoms: Atoms, *, voltage_kv: float, num_pixels: int) -> ab
         parametrization=_load_scattering_factors(),
         projection="infinite",
     ).build(lazy=False)
-    plane_wave = abtem.PlaneWave(energy=energy, extent=potential.extent, gpts=num_pixels).build(lazy=False)
-    exit_wave: abtem.Waves = potential[0].transmission_function(energy).transmit(plane_wave)
+    transmission = potential[0].transmission_function(energy)
+    # Times the plane wave, which is 1 everywhere before the specimen.
+    exit_wave = abtem.Waves(transmission.array[0], energy=energy, extent=potential.extent)
     return exit_wave.ensure_reciprocal_space()
 
 
