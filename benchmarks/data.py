@@ -26,6 +26,7 @@ def bench_simulate() -> Values:
 
 def bench_preprocess() -> Values:
     """Preprocess 600 simulated images, and copy the same files to the same disk: bytes that come out, in MB."""
+    from emdenoise.data.storage import hash_file
     from emdenoise.progress import SilentProgress
     from emdenoise.tasks import TASKS
 
@@ -39,14 +40,22 @@ def bench_preprocess() -> Values:
         preprocess()
         files = sorted(data.glob("*.h5"))
 
-        def copy() -> None:
+        def copy(*, is_hashed: bool) -> None:
             for path in files:
                 copied = Path(shutil.copyfile(path, folder / path.name))
                 with copied.open("rb") as file:
                     os.fsync(file.fileno())
+                if is_hashed:
+                    hash_file(path)
+                    hash_file(copied)
 
         megabytes = sum(path.stat().st_size for path in files) / 1e6
-        return alternate({"copy": copy, "preprocess": preprocess}, megabytes)  # type: ignore[arg-type]
+        rows = {
+            "copy": partial(copy, is_hashed=False),
+            "copy, SHA-256 before and after": partial(copy, is_hashed=True),
+            "preprocess": preprocess,
+        }
+        return alternate(rows, megabytes)  # type: ignore[arg-type]
 
 
 def bench_loading() -> Values:

@@ -19,7 +19,7 @@ def quantise_network(source: Path, destination: Path, examples: list[npt.NDArray
     """Quantise the convolutions of an ONNX network, weights by channel and activations by layer, after training.
 
     The range of an activation is that of nearly all of its values in the examples, so that a few extremes do not make
-    all others coarse. The memory for it grows with the examples: 25 MiB for each of 128 × 128 px in the closed network.
+    all others coarse. The memory for it grows with the examples: 10 MiB for each of 128 × 128 px in the closed network.
 
     Parameters
     ----------
