@@ -21,6 +21,7 @@ def bench_predict() -> Values:
     from emdenoise.evaluation.throughput import measure_latency
     from emdenoise.models import build_model
     from emdenoise.models.export import FORMATS, export_network
+    from emdenoise.models.fusion import fuse_upsampling
 
     model = build_model(RunConfig().model, output_channels=1)
     images = np.random.default_rng(0).random((BATCH_SIZE, 256, 256, 1), dtype=np.float32)
@@ -35,6 +36,7 @@ def bench_predict() -> Values:
             rows: dict[str, Callable[[Any], object]] = {
                 "Keras predict": partial(model.predict, batch_size=size, verbose=0),
                 "Keras predict_on_batch": model.predict_on_batch,
+                "Keras predict_on_batch, upsampling fused": fuse_upsampling(model).predict_on_batch,
             }
             for name, path in paths.items():
                 for precision in FORMATS[name].precisions:

@@ -35,7 +35,8 @@ def predict(*, image_file: Path, model_dir: Path, predicted_file: Path, progress
     """
     from emdenoise.data.pictures import check_picture, write_pictures
     from emdenoise.data.staging import stage_images
-    from emdenoise.models.prediction import make_method
+    from emdenoise.models.fusion import fuse_upsampling
+    from emdenoise.models.prediction import make_method, run_keras
     from emdenoise.workloads import WORKLOADS
 
     check_picture(predicted_file)
@@ -43,7 +44,7 @@ def predict(*, image_file: Path, model_dir: Path, predicted_file: Path, progress
         raise SettingsError("--predicted_file is the image file itself, which stays as it is; give another file.")
     config, trained = load_trained(model_dir)
     target_field = WORKLOADS[config.workload].target_field
-    network = make_method(trained.model, target_field)
+    network = make_method(trained.model, target_field, run_keras(fuse_upsampling(trained.model)))
     scratch = predicted_file.with_name(f".partial-{predicted_file.name}.noisy.h5")
     with stage_images(image_file, scratch, config) as staged:
         shape, is_mask = staged.noisy.shape, target_field == "mask"

@@ -171,7 +171,7 @@ def make_denoiser(model: keras.Model, run: Run | None = None) -> TiledMethod:
     TiledMethod
         float32 (num_images, height, width) → float32 of the same shape.
     """
-    run = run or _compile(model)
+    run = run or run_keras(model)
 
     def denoise(noisy: FloatImage) -> FloatImage:
         return np.asarray(run(noisy[..., None]), dtype=np.float32)[..., 0]
@@ -194,7 +194,7 @@ def make_segmenter(model: keras.Model, run: Run | None = None) -> TiledMethod:
     TiledMethod
         float32 (num_images, height, width) → uint8 of the same shape: the label of the largest logit.
     """
-    run = run or _compile(model)
+    run = run or run_keras(model)
 
     def segment(noisy: FloatImage) -> Mask:
         return np.asarray(run(noisy[..., None])).argmax(axis=-1).astype(np.uint8)
@@ -202,7 +202,8 @@ def make_segmenter(model: keras.Model, run: Run | None = None) -> TiledMethod:
     return TiledMethod(segment, model)
 
 
-def _compile(model: keras.Model) -> Run:
+def run_keras(model: keras.Model) -> Run:
+    """Give a network as a function of batches, run by Keras."""
     model.compile(jit_compile=choose_compilation())
     predict: Run = model.predict_on_batch
     return predict
