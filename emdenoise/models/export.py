@@ -22,6 +22,8 @@ Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 Examples = list[npt.NDArray[np.float32]]
 """Images (height, width) that a network learned from; needed where `ExportFormat.needs_examples`."""
 HOW_TO_INSTALL = "pip install 'emdenoise[deploy]'"
+ROOM_BYTES = 1_000_000
+"""For what OpenVINO writes of an 8-bit network beside its weights."""
 SIDE_PX = 64
 """Of the image with which a network is called before it is exported; fits six levels."""
 
@@ -88,7 +90,7 @@ def run_openvino(path: Path, precision: str, shape: tuple[int, ...] | None) -> R
     openvino = import_openvino()
     core = openvino.Core()
     network = core.read_model(path)
-    options = {"INFERENCE_PRECISION_HINT": {"bfloat16": "bf16"}.get(precision, "f32")}
+    options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}[precision]}
     if shape is not None:
         network.reshape([1, *shape[1:]])
     if shape is None or shape[0] == 1:
@@ -137,6 +139,7 @@ def export_network(model: keras.Model, path: Path, format_name: str, examples: E
         If a package that it needs is not installed.
     """
     fused = fuse_upsampling(model)
+    fused.predict_on_batch(np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32))  # Keras exports what was called
     try:
         FORMATS[format_name].write(fused, path, examples or [])
     except ImportError as error:
@@ -145,13 +148,11 @@ def export_network(model: keras.Model, path: Path, format_name: str, examples: E
 
 def _write_openvino(model: keras.Model, path: Path, examples: Examples) -> None:
     import_openvino()
-    _call_once(model)
     model.export(str(path), format="openvino", verbose=False)
 
 
 def _write_onnx(model: keras.Model, path: Path, examples: Examples) -> None:
     import_onnxruntime()
-    _call_once(model)
     model.export(str(path), format="onnx", verbose=False)
 
 
@@ -161,12 +162,15 @@ def _write_openvino_int8(model: keras.Model, path: Path, examples: Examples) -> 
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as name:
         plain, quantised = Path(name) / "plain.onnx", Path(name) / "quantised.onnx"
         _write_onnx(model, plain, examples)
+        _make_sure_of_room(path.parent, num_bytes=4 * plain.stat().st_size + ROOM_BYTES)
         quantise_network(plain, quantised, examples)
         openvino.save_model(openvino.Core().read_model(quantised), path, compress_to_fp16=False)
 
 
-def _call_once(model: keras.Model) -> None:
-    model.predict_on_batch(np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32))  # Keras exports what was called
+def _make_sure_of_room(folder: Path, *, num_bytes: int) -> None:
+    """Raise the system's error where the disk has no room: the engines cut a file short then, and do not say so."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, num_bytes)
 
 
 FORMATS = {
