@@ -6,17 +6,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import yaml
 from side_by_side import NUM_REPEATS, ROOT, Values, launch, read_training
 
 from emdenoise.config.loading import load_settings
+from emdenoise.config.schema import RunConfig
 from emdenoise.config.study import StudyConfig, list_runs
 
 STUDY_FILE = ROOT / "workspace" / "parameters" / "time_to_quality.study.yaml"
-NUM_EPOCHS = 10
 
 
 def bench_quality() -> Values:
@@ -24,8 +23,6 @@ def bench_quality() -> Values:
 
     The ancestor's path has the reference recipe and looks at no validation images, ours does after each epoch.
     """
-    configs = list_runs(load_settings(STUDY_FILE, StudyConfig))
-    chosen = {(key.variant, key.seed): config for key, config in configs.items()}
     found: Values = {}
 
     def keep(row: str, seconds: float, mse: float) -> None:
@@ -37,7 +34,7 @@ def bench_quality() -> Values:
         for seed in range(NUM_REPEATS):
             for variant in ("reference", "flip"):
                 path = folder / "parameters.yaml"
-                path.write_text(yaml.safe_dump(chosen[variant, seed].model_dump(mode="json")))
+                path.write_text(yaml.safe_dump(find_config(variant, seed).model_dump(mode="json")))
                 if not (folder / "data").exists():
                     launch(["run/bare.sh", "download,preprocess", name, path])
                 launch(["run/bare.sh", "train,test", name, path])
@@ -51,27 +48,32 @@ def bench_quality() -> Values:
     return found
 
 
+def find_config(variant: str, seed: int) -> RunConfig:
+    """Find one run of the study of time to quality."""
+    runs = list_runs(load_settings(STUDY_FILE, StudyConfig))
+    return next(config for key, config in runs.items() if (key.variant, key.seed) == (variant, seed))
+
+
 def train_as_ancestor(folder: Path, seed: int) -> tuple[float, float]:
     """Train by the ancestor's path for as many epochs as the reference recipe; gives seconds and test MSE."""
     import keras
     from training import build_learner, fit_generators
 
-    from emdenoise.config.schema import TrainingSettings
     from emdenoise.data.storage import RecordFile
+    from emdenoise.evaluation.metrics import mse
 
-    settings = TrainingSettings(epochs=NUM_EPOCHS, batch_size=10, learning_rate=0.01)
+    settings, data = find_config("reference", seed).training, folder / "data"
     with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
         model = build_learner(settings, seed)
-    data: Any = folder / "data"
     with RecordFile(data / "train.h5") as records:
         num_steps = len(records) // settings.batch_size
     started = time.perf_counter()
-    fit_generators(model, data / "train.h5", settings.batch_size, num_steps, num_epochs=NUM_EPOCHS)
+    fit_generators(model, data / "train.h5", settings.batch_size, num_steps, num_epochs=settings.epochs)
     seconds = time.perf_counter() - started
     with RecordFile(data / "test.h5") as records:
         noisy, clean = records.read("noisy"), records.read("clean")
-    predicted = model.predict(noisy[..., None], batch_size=10, verbose=0)[..., 0]
-    return seconds, float(((predicted - clean) ** 2).mean())
+    predicted = model.predict(noisy[..., None], batch_size=settings.batch_size, verbose=0)[..., 0]
+    return seconds, float(mse(predicted, clean).mean())
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     chosen = FORMATS[export_format]
     config, trained = load_trained(model_dir)
     workload = WORKLOADS[config.workload]
-    names = ["validation.h5", "train.h5"][: 1 + chosen.needs_examples]
+    names = ("validation.h5", "train.h5") if chosen.needs_examples else ("validation.h5",)
     inputs = check_data(config, data_dir, *names)
     with RecordFile(data_dir / "validation.h5") as records:
         noisy, truth = (read_pictures(records, name, NUM_COMPARED_IMAGES) for name in workload.fields)

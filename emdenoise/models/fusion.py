@@ -1,4 +1,4 @@
-"""The same network in fewer layers, for inference engines (docs/decisions/0012-fused-upsampling.md)."""
+"""The same network in fewer layers, where it only predicts (docs/decisions/0012-fused-upsampling.md)."""
 
 import keras
 import numpy as np
