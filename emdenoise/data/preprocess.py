@@ -93,8 +93,7 @@ def _watch_specimens(records: Iterable[Record], split: Split, split_of_specimen:
 def _check_labels(records: Iterable[Record], label_names: Sequence[str]) -> Iterator[Record]:
     """Pass records on; refuse a mask with a label that has no name."""
     for record in records:
-        largest = 0 if record.mask is None else int(record.mask.max())
-        if largest >= len(label_names):
+        if record.mask is not None and (largest := int(record.mask.max())) >= len(label_names):
             known = ", ".join(f"{value} {name}" for value, name in enumerate(label_names))
             raise DataError(
                 f"{record.name}: its mask has the label {largest}; the known labels are {known}; "

@@ -134,3 +134,21 @@ def test_a_mask_with_a_label_without_a_name_is_refused_in_one_line(
     )
     with pytest.raises(DataError, match=expected + r"data\.mask_labels"):
         preprocess_source(config, tmp_path, tmp_path / "data", progress)
+
+
+def test_images_without_masks_need_no_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_records: DrawRecords, progress: Any
+) -> None:
+    """`em_graphene_sim` has neither; it was refused as if each image had a mask of label 0."""
+
+    def read(config: RunConfig, raw_dir: Path) -> dict[str, Iterator[Record]]:
+        return {
+            split: (replace(record, mask=None) for record in draw_records(2, seed=seed, specimen=split))
+            for seed, split in enumerate(SPLITS)
+        }
+
+    source = replace(preprocess.SOURCES["em_graphene_sim"], read=read)
+    monkeypatch.setitem(preprocess.SOURCES, "em_graphene_sim", source)
+    config = RunConfig(data=DataSettings(source="em_graphene_sim"))
+    hashes, _ = preprocess_source(config, tmp_path, tmp_path / "data", progress)
+    assert sorted(hashes) == ["test.h5", "train.h5", "validation.h5"]
