@@ -16,7 +16,7 @@ NUM_SIMULATED = 240
 
 def bench_simulate() -> Values:
     """Simulate graphene, 256 × 256, on all processors after start-up."""
-    from emdenoise.data.simulate import open_pool, simulate_split
+    from emdenoise.simulation.simulate import open_pool, simulate_split
 
     config = RunConfig(simulation=SimulationSettings(num_train=NUM_SIMULATED))
     with open_pool() as pool:
@@ -26,7 +26,7 @@ def bench_simulate() -> Values:
 
 def bench_preprocess() -> Values:
     """Preprocess 600 simulated images, and copy the same files to the same disk: bytes that come out, in MB."""
-    from emdenoise.data.storage import hash_file
+    from emdenoise.files.atomic import hash_file
     from emdenoise.progress import SilentProgress
     from emdenoise.tasks import TASKS
 
@@ -63,9 +63,9 @@ def bench_loading() -> Values:
     import numpy as np
 
     from emdenoise.config.schema import TrainingSettings
-    from emdenoise.data.pipeline import TrainingBatches
-    from emdenoise.data.records import Record
-    from emdenoise.data.storage import RecordFile, write_records
+    from emdenoise.dataset.record import Record
+    from emdenoise.dataset.record_file import RecordFile, write_records
+    from emdenoise.dataset.sampler import TrainingBatches
 
     rng = np.random.default_rng(0)
 

@@ -61,7 +61,7 @@ def bench_networks() -> Values:
     import numpy as np
 
     from emdenoise.config.loading import load_settings
-    from emdenoise.config.study import StudyConfig, list_runs
+    from emdenoise.config.studies import StudyConfig, list_runs
     from emdenoise.models import build_model
     from emdenoise.models.export import FORMATS, export_network
 

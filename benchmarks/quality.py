@@ -13,7 +13,7 @@ from side_by_side import NUM_REPEATS, ROOT, Values, launch, read_training
 
 from emdenoise.config.loading import load_settings
 from emdenoise.config.schema import RunConfig
-from emdenoise.config.study import StudyConfig, list_runs
+from emdenoise.config.studies import StudyConfig, list_runs
 
 STUDY_FILE = ROOT / "workspace" / "parameters" / "time_to_quality.study.yaml"
 
@@ -59,8 +59,8 @@ def train_as_ancestor(folder: Path, seed: int) -> tuple[float, float]:
     import keras
     from training import build_learner, fit_generators
 
-    from emdenoise.data.storage import RecordFile
-    from emdenoise.evaluation.metrics import mse
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.evaluation.metrics.intensity import mse
 
     settings, data = find_config("reference", seed).training, folder / "data"
     with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):

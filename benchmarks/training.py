@@ -23,8 +23,8 @@ def bench_training() -> Values:
     """Train the closed network on whole images through each pipeline; `reading` is the pipeline without the network."""
     import keras
 
-    from emdenoise.data.simulate import open_pool, simulate_split
-    from emdenoise.data.storage import write_records
+    from emdenoise.dataset.record_file import write_records
+    from emdenoise.simulation.simulate import open_pool, simulate_split
 
     rates: Values = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -43,8 +43,8 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
     """Train for an epoch in each way, in turn; the first epochs, in which graphs are made, do not count."""
     import keras
 
-    from emdenoise.data.pipeline import TrainingBatches
-    from emdenoise.data.storage import RecordFile
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.dataset.sampler import TrainingBatches
     from emdenoise.training.epochs import take_step
 
     ours = build_learner(settings)
@@ -94,7 +94,7 @@ def build_learner(settings: TrainingSettings, seed: int = 0) -> Any:
     from emdenoise.config.architectures import UNetSettings
     from emdenoise.models import build_model
     from emdenoise.models.backend import prepare_backend
-    from emdenoise.training.fit import make_learner
+    from emdenoise.training.learners import make_learner
 
     prepare_backend(settings, seed)
     return make_learner(build_model(UNetSettings(), output_channels=1), settings, 1).model
@@ -139,7 +139,7 @@ def _write_sparse(path: Path, num_images: int) -> None:
     """Write a canonical file with room for all images, of which nothing is on the disk."""
     import h5py
 
-    from emdenoise.data.storage import SCHEMA_VERSION
+    from emdenoise.dataset.record_file import SCHEMA_VERSION
 
     with h5py.File(path, "w") as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
@@ -156,8 +156,8 @@ def train_and_weigh(path: Path) -> float:
     """Train 20 steps; gives the largest resident memory of this process [MiB]."""
     import resource
 
-    from emdenoise.data.pipeline import TrainingBatches
-    from emdenoise.data.storage import RecordFile
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.dataset.sampler import TrainingBatches
     from emdenoise.training.epochs import take_step
 
     settings = TrainingSettings()

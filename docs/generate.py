@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from emdenoise.config.architectures import DnCNNSettings, Settings, UNetSettings
 from emdenoise.config.schema import RunConfig
-from emdenoise.results.manifest import TaskRecord
+from emdenoise.results.task_record import TaskRecord
 
 ROOT = Path(__file__).parents[1]
 NOTICE = "<!-- Made by `make docs` from the code; do not edit. -->\n"

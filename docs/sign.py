@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 from emdenoise.config.loading import load_config
-from emdenoise.data.graphene import REFERENCE_SIGNATURES, download_graphene, hash_recipe
-from emdenoise.data.records import SPLITS
-from emdenoise.data.signatures import sign
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record import SPLITS
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.progress import SilentProgress
+from emdenoise.sources.graphene import REFERENCE_SIGNATURES, download_graphene, hash_recipe
+from emdenoise.sources.signatures import sign
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "emdenoise" / "data" / REFERENCE_SIGNATURES

@@ -18,13 +18,16 @@ from typing import IO, Any
 import click
 
 from emdenoise import __version__
-from emdenoise.deployment import export, predict
 from emdenoise.errors import EMDenoiseError, StorageError
-from emdenoise.study import DEFAULT_PART, run_study
-from emdenoise.submission import check, crate, submit
+from emdenoise.processes import find_processes
 from emdenoise.tasks import TASKS, Outcome
-from emdenoise.verification import rescore, verify
-from emdenoise.world import find_world
+from emdenoise.tools.check import check
+from emdenoise.tools.crate import crate
+from emdenoise.tools.export import export
+from emdenoise.tools.predict import predict
+from emdenoise.tools.study import DEFAULT_PART, run_study
+from emdenoise.tools.submit import submit
+from emdenoise.tools.verify import rescore, verify
 
 WORKSPACE = Path("workspace")
 DEFAULTS = {
@@ -211,11 +214,11 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, options: Ma
     log = logging.getLogger("emdenoise")
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     try:
-        world = find_world()
-        log_path = log_path if world.is_leader else log_dir / f"{name}.{world.rank}.log"
+        group = find_processes()
+        log_path = log_path if group.is_leader else log_dir / f"{name}.{group.rank}.log"
         with (
             _capture_output(log_path) as stream,
-            ConsoleProgress(stream if world.is_leader else StringIO()) as progress,
+            ConsoleProgress(stream if group.is_leader else StringIO()) as progress,
         ):
             log.info("emdenoise %s %s", __version__, " ".join(sys.argv[1:]))
             outcome = task(**options, progress=progress)

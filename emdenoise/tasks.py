@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emdenoise.config.loading import load_config
-from emdenoise.data.locking import hold_folders
+from emdenoise.files.locks import hold_folders
+from emdenoise.processes import join_processes
 from emdenoise.progress import Progress
-from emdenoise.world import join_world
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Outcome:
 @hold_folders(writes=("raw_data_dir",))
 def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -> Outcome:
     """Fetch or simulate the images of the source that the parameters file names."""
-    from emdenoise.data.catalog import SOURCES
-    from emdenoise.results.manifest import TaskRecorder
+    from emdenoise.results.task_record import TaskRecorder
+    from emdenoise.sources import SOURCES
 
     config = load_config(parameters_file)
     recorder = TaskRecorder("download", config)
@@ -50,9 +50,10 @@ def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -
 @hold_folders(reads=("raw_data_dir",), writes=("data_dir",))
 def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
     """Bring the images of the source into the one form that training and test read."""
-    from emdenoise.data.preprocess import preprocess_source
-    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record
-    from emdenoise.results.sequence import check_source
+    from emdenoise.dataset.preprocess import preprocess_source
+    from emdenoise.results.preconditions import check_source
+    from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, read_record
+    from emdenoise.sources import SOURCES
 
     config = load_config(parameters_file)
     downloaded = read_record(raw_data_dir, "download")
@@ -60,7 +61,7 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
     recorder = TaskRecorder("preprocess", config)
     forget_record(data_dir, "preprocess")
     with recorder.phase("preprocess"):
-        contents, files = preprocess_source(config, raw_data_dir, data_dir, progress)
+        contents, files = preprocess_source(SOURCES[config.data.source], config, raw_data_dir, data_dir, progress)
     copy_records(raw_data_dir, data_dir)
     recorder.finish(data_dir, downloaded.outputs, contents, {"file_sha256": files})
     return Outcome(f"Wrote {', '.join(contents)} and croissant.json.")
@@ -70,14 +71,14 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
 def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
     """Train the network of the parameters file; validation images are only looked at."""
     config = load_config(parameters_file)
-    world = join_world(config.num_processes)  # before Keras is imported
+    group = join_processes(config.num_processes)  # before Keras is imported
 
-    from emdenoise.data.pipeline import TrainingBatches, WholeImages
-    from emdenoise.data.storage import RecordFile
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.dataset.sampler import TrainingBatches, WholeImages
     from emdenoise.models.backend import list_accelerators
     from emdenoise.models.checkpoints import set_aside
-    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, write_record
-    from emdenoise.results.sequence import check_data
+    from emdenoise.results.preconditions import check_data
+    from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, write_record
     from emdenoise.training.epochs import run_epochs
     from emdenoise.training.pretraining import pretrain_network
     from emdenoise.training.start import agree_on_weights, keep_network, open_checkpoint, start_learner
@@ -87,28 +88,28 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
 
     workload = WORKLOADS[config.workload]
     check_division(config)
-    inputs = check_data(config, data_dir, "train.h5", "validation.h5", is_hashed=world.is_leader)
+    inputs = check_data(config, data_dir, "train.h5", "validation.h5", is_hashed=group.is_leader)
     recorder = TaskRecorder("train", config)
-    checkpoint = open_checkpoint(config, world, model_dir, inputs)
+    checkpoint = open_checkpoint(config, group, model_dir, inputs)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         num_outputs, num_validation = workload.count_outputs(images), len(validation)
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
-        batches = TrainingBatches(images, workload.fields, config.training, config.seed, world)
-        learner, learned = start_learner(config, batches, pretrained, num_outputs, world=world, progress=progress)
-        whole = WholeImages(validation, workload.fields, config.evaluation.batch_size, world)
+        batches = TrainingBatches(images, workload.fields, config.training, config.seed, group)
+        learner, learned = start_learner(config, batches, pretrained, num_outputs, group=group, progress=progress)
+        whole = WholeImages(validation, workload.fields, config.evaluation.batch_size, group)
         freeze = choose_freeze(config.pretraining)
         with recorder.phase("train"):
             result = run_epochs(
                 learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
             )
-    weights = agree_on_weights(learner, world)
-    if world.is_leader:
+    weights = agree_on_weights(learner, group)
+    if group.is_leader:
         set_aside(model_dir, weights, progress)
         forget_record(model_dir, "train")
-    keep_network(learner.model, config, world, model_dir, num_outputs=num_outputs, inputs=inputs)
-    if not world.is_leader:
-        return Outcome(f"Process {world.rank} of {world.size} ends with weights {weights[:12]}; process 0 keeps them.")
+    keep_network(learner.model, config, group, model_dir, num_outputs=num_outputs, inputs=inputs)
+    if not group.is_leader:
+        return Outcome(f"Process {group.rank} of {group.size} ends with weights {weights[:12]}; process 0 keeps them.")
     learned |= {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
     found = result.describe(learner.model) | learned
     record = recorder.describe(inputs, {"weights": weights}, found, list_accelerators())
@@ -123,14 +124,15 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
 @hold_folders(reads=("data_dir", "model_dir"), writes=("output_dir",))
 def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
     """Score the trained network and the classical methods on the test images, and write the report."""
-    from emdenoise.data.storage import RecordFile, write_json
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.files.atomic import write_json
     from emdenoise.models.backend import list_accelerators, prepare_backend
     from emdenoise.models.checkpoints import load_model
-    from emdenoise.models.prediction import make_method
-    from emdenoise.results.manifest import TaskRecorder, copy_records, forget_record, read_record, write_record
+    from emdenoise.models.tiling import make_method
+    from emdenoise.results.preconditions import check_data, check_model
     from emdenoise.results.report import write_report
-    from emdenoise.results.scores import make_table, summarise_scores
-    from emdenoise.results.sequence import check_data, check_model
+    from emdenoise.results.tables import make_table, summarise_scores
+    from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, read_record, write_record
     from emdenoise.training.pretraining import show_pretrained
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division

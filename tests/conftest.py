@@ -14,8 +14,8 @@ import yaml
 from hypothesis import settings as hypothesis_settings
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.records import Record
-from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.dataset.record import Record
+from emdenoise.dataset.record_file import RecordFile, write_records
 
 # The same examples in every run; a slow machine is no failure.
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=40)
@@ -135,7 +135,7 @@ def drawn_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 @pytest.fixture
 def simulation_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let the download simulate without worker processes; gives the list of calls that asked for workers."""
-    from emdenoise.data import simulate
+    from emdenoise.simulation import simulate
 
     asked: list[str] = []
 
@@ -151,7 +151,7 @@ def simulation_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(scope="module")
 def no_pool() -> Iterator[None]:
     """Let all downloads of a module simulate without worker processes."""
-    from emdenoise.data import simulate
+    from emdenoise.simulation import simulate
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulate, "open_pool", nullcontext)

@@ -20,14 +20,14 @@ import pytest
 import yaml
 from tifffile import imwrite
 
-from emdenoise import study
 from emdenoise.cli import DEFAULTS, TOOLS, WORDS, list_paths, run_task
-from emdenoise.data.storage import hash_file
-from emdenoise.deployment import export
 from emdenoise.errors import StorageError
+from emdenoise.files.atomic import hash_file
 from emdenoise.progress import SilentProgress
 from emdenoise.results.environment import COMMIT_VARIABLE
 from emdenoise.tasks import TASKS
+from emdenoise.tools import study
+from emdenoise.tools.export import export
 
 COMMANDS = {**TASKS, **TOOLS}
 SYSTEM_FILE = Path(__file__).parents[1] / "workspace" / "parameters" / "example.system.yaml"

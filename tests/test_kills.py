@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from emdenoise.cli import DEFAULTS, WORKSPACE, list_paths
-from emdenoise.study import run_study
 from emdenoise.tasks import TASKS
+from emdenoise.tools.study import run_study
 
 NUM_KILLS = int(os.environ.get("EMDENOISE_NUM_KILLS", "50"))
 

@@ -12,9 +12,9 @@ import yaml
 from PIL import Image
 
 from emdenoise.cli import list_paths
-from emdenoise.data import simulate
 from emdenoise.models.checkpoints import load_model
 from emdenoise.progress import SilentProgress
+from emdenoise.simulation import simulate
 from emdenoise.tasks import TASKS
 
 FOLDER = Path(__file__).parents[1] / "workspace" / "parameters"

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from emdenoise.cli import DEFAULTS, WORKSPACE, list_paths
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import EMDenoiseError, MissingInputError, ModelError, SettingsError, StorageError
 from emdenoise.progress import SilentProgress
 from emdenoise.tasks import TASKS, Outcome
@@ -71,7 +71,7 @@ class Workspace:
 
 
 def run_all(root: Path, settings: Settings) -> Workspace:
-    from emdenoise.data import simulate
+    from emdenoise.simulation import simulate
 
     workspace = Workspace(root, settings)
     workspace.change()

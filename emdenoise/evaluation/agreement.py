@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.evaluation.metrics import psnr
-from emdenoise.evaluation.score import DATA_RANGE
+from emdenoise.evaluation.metrics.intensity import psnr
+from emdenoise.evaluation.scoring import DATA_RANGE
 
 MAX_PSNR_LOSS_DB = 0.01
 """Of denoised images: a hundredth of what two seeds of the same training differ by."""

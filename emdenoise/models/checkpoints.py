@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from emdenoise.config.architectures import ModelSettings
-from emdenoise.data.storage import copy_file, hash_file, write_atomically, write_json
 from emdenoise.errors import MissingInputError, ModelError, explain_os_errors
+from emdenoise.files.atomic import copy_file, hash_file, write_atomically, write_json
 from emdenoise.models import build_model
 from emdenoise.progress import Progress
 

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from emdenoise.data.storage import write_atomically
-from emdenoise.results.manifest import TaskRecord
+from emdenoise.files.atomic import write_atomically
+from emdenoise.results.task_record import TaskRecord
 
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 NUM_RUNS = 5

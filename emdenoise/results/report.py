@@ -9,10 +9,10 @@ import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from emdenoise.data.storage import write_atomically
+from emdenoise.files.atomic import write_atomically
 from emdenoise.results.figures import draw_learning_curve, draw_pictures
-from emdenoise.results.manifest import RECORDS_FOLDER, TaskRecord, read_record
-from emdenoise.results.scores import COLUMNS, find_best_classical, make_table
+from emdenoise.results.tables import COLUMNS, find_best_classical, make_table
+from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord, read_record
 
 REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
 EARLIER_TASKS = ("download", "preprocess", "train")

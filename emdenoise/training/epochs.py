@@ -14,7 +14,7 @@ import numpy as np
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.data.pipeline import Batch
+from emdenoise.dataset.sampler import Batch
 from emdenoise.errors import StoppedError
 from emdenoise.progress import Progress
 from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from emdenoise.data.storage import hash_file, write_json
 from emdenoise.errors import ModelError
+from emdenoise.files.atomic import hash_file, write_json
 from emdenoise.models.checkpoints import load_weights, write_weights
 
 STATE_FILE = "state.json"

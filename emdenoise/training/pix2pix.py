@@ -19,8 +19,8 @@ from emdenoise.models.backend import choose_compilation
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import Progress
 from emdenoise.training.epochs import Batches, TrainingResult, run_epochs, take_step, validate
-from emdenoise.training.fit import NOTHING_FROZEN
 from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.learners import NOTHING_FROZEN
 from emdenoise.training.schedules import make_optimizer
 
 Images = npt.NDArray[np.generic]

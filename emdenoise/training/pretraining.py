@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.pipeline import NoisedBatches, TrainingBatches, WholeImages
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.sampler import Batch, TrainingBatches, WholeImages
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import has_model, load_model, save_model
-from emdenoise.models.prediction import make_denoiser
+from emdenoise.models.tiling import make_denoiser
 from emdenoise.progress import Progress, RenamedProgress
+from emdenoise.seeding import make_generator
+from emdenoise.simulation.detector import apply_shot_noise
 from emdenoise.training.epochs import TrainingResult
-from emdenoise.training.fit import train_model
 from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.learners import train_model
 from emdenoise.training.pix2pix import train_pix2pix
 from emdenoise.training.transfer import summarise_transfer, transfer_weights
 
@@ -45,6 +48,37 @@ class Pretrained:
     weights_sha256: str
     facts: dict[str, Any]
     is_reused: bool
+
+
+class NoisedBatches:
+    """Batches whose inputs are the images with Poisson noise and whose targets are the images; needs no truth.
+
+    Parameters
+    ----------
+    batches : TrainingBatches or WholeImages
+        With the image as input and as target.
+    electrons_per_pixel : float
+        Mean counts where the intensity is 1 [e⁻/px].
+    seed : int
+        Seed of the run.
+    """
+
+    def __init__(self, batches: TrainingBatches | WholeImages, electrons_per_pixel: float, seed: int) -> None:
+        self._batches, self._electrons_per_pixel, self._seed = batches, electrons_per_pixel, seed
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+        return len(self._batches)
+
+    def read(self, epoch: int, step: int) -> Batch:
+        """Read one batch, with noise of its own in each epoch."""
+        _, images = self._batches.read(epoch, step)
+        rng = make_generator(self._seed, "noise for pretraining", epoch * len(self) + step)
+        clipped = np.maximum(images, 0).astype(np.float32)  # a rate of electrons is not negative
+        noisy = [
+            apply_shot_noise(image, electrons_per_pixel=self._electrons_per_pixel, rng=rng) for image in clipped[..., 0]
+        ]
+        return np.stack(noisy)[..., None], images
 
 
 def hash_pretraining(config: RunConfig, inputs: dict[str, str]) -> str:

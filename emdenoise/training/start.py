@@ -9,18 +9,18 @@ import numpy as np
 
 from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.pipeline import TrainingBatches
+from emdenoise.dataset.sampler import TrainingBatches
 from emdenoise.errors import ModelError
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import hash_weights, save_model
-from emdenoise.models.processes import connect, open_scope
+from emdenoise.models.parallel import connect, open_scope
+from emdenoise.processes import ProcessGroup
 from emdenoise.progress import Progress
 from emdenoise.training.epochs import Learner
-from emdenoise.training.fit import make_learner
 from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.learners import make_learner
 from emdenoise.training.pretraining import Pretrained, take_over
-from emdenoise.world import World
 
 
 def start_learner(
@@ -29,7 +29,7 @@ def start_learner(
     pretrained: Pretrained | None,
     num_outputs: int,
     *,
-    world: World,
+    group: ProcessGroup,
     progress: Progress,
 ) -> tuple[Learner, dict[str, Any]]:
     """Build the network of a run and compile it.
@@ -43,7 +43,7 @@ def start_learner(
         What it takes over.
     num_outputs : int
         Output channels.
-    world : World
+    group : ProcessGroup
         The processes that train it together.
     progress : Progress
 
@@ -57,7 +57,7 @@ def start_learner(
     SettingsError
         If the backend has no engine for several processes.
     """
-    processes = connect(world)
+    processes = connect(group)
     prepare_backend(config.training, config.seed)
     with open_scope(processes):
         model = build_model(config.model, output_channels=num_outputs)
@@ -65,25 +65,27 @@ def start_learner(
     training = config.training
     progress.say(
         f"Training {config.model.name}, {model.count_params():,} parameters, on {batches.num_images} images in "
-        f"{world.describe()}: batch size {training.batch_size}, {len(batches)} steps an epoch, "
+        f"{group.describe()}: batch size {training.batch_size}, {len(batches)} steps an epoch, "
         f"{training.epochs} epochs."
     )
     return make_learner(model, training, training.epochs * len(batches), processes), learned
 
 
-def open_checkpoint(config: RunConfig, world: World, model_dir: Path, inputs: dict[str, str]) -> CheckpointFolder:
+def open_checkpoint(
+    config: RunConfig, group: ProcessGroup, model_dir: Path, inputs: dict[str, str]
+) -> CheckpointFolder:
     """Give the folder with the state of the training of these settings on these images, which process 0 writes."""
     key = "".join([hash_settings(config), *inputs.values()])
-    return CheckpointFolder(model_dir / "checkpoint", key, is_kept=world.is_leader)
+    return CheckpointFolder(model_dir / "checkpoint", key, is_kept=group.is_leader)
 
 
-def agree_on_weights(learner: Learner, world: World) -> str:
+def agree_on_weights(learner: Learner, group: ProcessGroup) -> str:
     """Compare the weights of all processes; each of them must call this.
 
     Parameters
     ----------
     learner : Learner
-    world : World
+    group : ProcessGroup
 
     Returns
     -------
@@ -97,9 +99,9 @@ def agree_on_weights(learner: Learner, world: World) -> str:
     """
     weights = hash_weights(learner.model)
     values = np.frombuffer(bytes.fromhex(weights), np.uint8).astype(np.float64)
-    if (learner.add_up(values) != world.size * values).any():
+    if (learner.add_up(values) != group.size * values).any():
         raise ModelError(
-            f"process {world.rank} of {world.size} ends with weights {weights[:12]}, another with different ones; "
+            f"process {group.rank} of {group.size} ends with weights {weights[:12]}, another with different ones; "
             "nothing is kept. Train in one process, and report this."
         )
     return weights
@@ -108,7 +110,7 @@ def agree_on_weights(learner: Learner, world: World) -> str:
 def keep_network(
     model: keras.Model,
     config: RunConfig,
-    world: World,
+    group: ProcessGroup,
     model_dir: Path,
     *,
     num_outputs: int,
@@ -120,7 +122,7 @@ def keep_network(
     ----------
     model : keras.Model
     config : RunConfig
-    world : World
+    group : ProcessGroup
     model_dir : Path
     num_outputs : int
         Output channels.
@@ -134,5 +136,5 @@ def keep_network(
     """
     facts = {"workload": config.workload, "settings_sha256": hash_settings(config), "inputs": inputs}
     with TemporaryDirectory() as nowhere:  # where JAX reads weights, all processes must read them
-        folder = model_dir if world.is_leader else Path(nowhere)
+        folder = model_dir if group.is_leader else Path(nowhere)
         save_model(model, folder, config.model, output_channels=num_outputs, facts=facts)

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from emdenoise.config.architectures import UNetSettings
 from emdenoise.config.schema import DataSettings, EvaluationSettings, RunConfig, SimulationSettings
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError, SettingsError
-from emdenoise.evaluation.score import ImageScores
+from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.evaluation.throughput import Latency
 from emdenoise.progress import Progress
 

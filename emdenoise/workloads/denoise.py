@@ -2,12 +2,12 @@
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import RecordFile
-from emdenoise.evaluation.baselines import TunedBaseline
-from emdenoise.evaluation.metrics import psnr
-from emdenoise.evaluation.score import DATA_RANGE, score_denoiser
+from emdenoise.dataset.record_file import RecordFile
+from emdenoise.evaluation.baselines.filters import TunedBaseline
+from emdenoise.evaluation.baselines.tuning import choose_tuning_images, tune_baselines
+from emdenoise.evaluation.metrics.intensity import psnr
+from emdenoise.evaluation.scoring import DATA_RANGE, score_denoiser
 from emdenoise.evaluation.throughput import Denoiser, measure_latency
-from emdenoise.evaluation.tuning import choose_tuning_images, tune_baselines
 from emdenoise.progress import Progress
 from emdenoise.workloads.contract import Evaluation, Workload, apply_to_each, find_black_level, read_pictures
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from emdenoise.arrays import Mask
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import RecordFile
-from emdenoise.evaluation.masks import count_confusion, score_masks
-from emdenoise.evaluation.score import score_segmenter
-from emdenoise.evaluation.segmenters import tune_segmenters
+from emdenoise.dataset.record_file import RecordFile
+from emdenoise.evaluation.baselines.segmenters import tune_segmenters
+from emdenoise.evaluation.baselines.tuning import choose_tuning_images
+from emdenoise.evaluation.metrics.masks import count_confusion, score_masks
+from emdenoise.evaluation.scoring import score_segmenter
 from emdenoise.evaluation.throughput import Segmenter, measure_latency
-from emdenoise.evaluation.tuning import choose_tuning_images
 from emdenoise.progress import Progress
 from emdenoise.workloads.contract import Evaluation, Workload, apply_to_each, find_black_level, read_pictures
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from emdenoise.results.manifest import read_record
+from emdenoise.results.task_record import read_record
 from tests.cluster.jobs import is_ended, show, wait
 from tests.cluster.test_slurm import submit
 from tests.container.engine import needs, run

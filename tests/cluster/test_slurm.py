@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emdenoise.data.storage import hash_file
+from emdenoise.files.atomic import hash_file
 from tests.cluster.jobs import is_ended, show, wait
 from tests.container.engine import PARAMETERS, ROOT, needs, read_images, read_results, run
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from emdenoise.data.storage import hash_file
+from emdenoise.files.atomic import hash_file
 from tests.cluster.jobs import is_ended, show, wait
 from tests.container.engine import needs, read_images, read_results, run
 

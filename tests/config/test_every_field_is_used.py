@@ -18,6 +18,7 @@ import emdenoise
 from emdenoise.config import architectures, schema
 from emdenoise.config.architectures import DnCNNSettings, NetworkSettings, Settings, UNetSettings
 from emdenoise.config.schema import RunConfig, TrainingSettings
+from emdenoise.training import learners
 
 PACKAGE = Path(emdenoise.__file__).parent
 CLASSES: dict[str, type[BaseModel]] = {
@@ -172,13 +173,13 @@ def see_learning_rates(settings: TrainingSettings, files: Any) -> Any:
 
 
 def see_num_steps(settings: TrainingSettings, files: Any) -> Any:
-    from emdenoise.data.pipeline import TrainingBatches
+    from emdenoise.dataset.sampler import TrainingBatches
 
     return len(TrainingBatches(files["train"], ("noisy", "clean"), settings, 0))
 
 
 def see_batch(settings: TrainingSettings, files: Any) -> Any:
-    from emdenoise.data.pipeline import TrainingBatches
+    from emdenoise.dataset.sampler import TrainingBatches
 
     inputs, targets = TrainingBatches(files["train"], ("noisy", "clean"), settings, 0).read(0, 0)
     return inputs.shape, inputs.tobytes(), targets.tobytes()
@@ -186,9 +187,8 @@ def see_batch(settings: TrainingSettings, files: Any) -> Any:
 
 def see_training(settings: TrainingSettings, files: Any) -> Any:
     """Run the training loop with a model that counts instead of learning; its validation loss never falls."""
-    from emdenoise.data.pipeline import TrainingBatches, WholeImages
+    from emdenoise.dataset.sampler import TrainingBatches, WholeImages
     from emdenoise.progress import SilentProgress
-    from emdenoise.training import fit
 
     class Model:
         def __init__(self) -> None:
@@ -222,7 +222,7 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
     model = Model()
     batches = TrainingBatches(files["train"], ("noisy", "clean"), settings, 0)
     validation = WholeImages(files["validation"], ("noisy", "clean"), 4)
-    fit.train_model(model, batches, validation, settings, checkpoint=NoCheckpoint(), progress=SilentProgress())
+    learners.train_model(model, batches, validation, settings, checkpoint=NoCheckpoint(), progress=SilentProgress())
     return model.steps, model.loss
 
 
@@ -246,7 +246,7 @@ def see_backend(settings: TrainingSettings, files: Any) -> Iterator[Any]:
 def see_loss_of_masks(settings: TrainingSettings, files: Any) -> float:
     import keras
 
-    from emdenoise.training.losses import choose_loss
+    from emdenoise.training.objectives import choose_loss
 
     loss: Any = choose_loss(settings.model_copy(update={"loss": "dice_cross_entropy"}))
     mask = keras.ops.convert_to_tensor([[[[0], [0], [1]]]])

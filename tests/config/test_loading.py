@@ -216,10 +216,10 @@ def test_every_setting_has_one_line_of_meaning() -> None:
 
 
 def test_every_source_baseline_and_defect_of_the_settings_exists() -> None:
-    from emdenoise.data.catalog import SOURCES
-    from emdenoise.data.specimens import DEFECTS
-    from emdenoise.evaluation.baselines import BASELINES
-    from emdenoise.evaluation.segmenters import SEGMENTERS
+    from emdenoise.evaluation.baselines.filters import BASELINES
+    from emdenoise.evaluation.baselines.segmenters import SEGMENTERS
+    from emdenoise.simulation.specimens import DEFECTS
+    from emdenoise.sources import SOURCES
     from emdenoise.workloads import WORKLOADS
 
     schema = RunConfig.model_json_schema()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from emdenoise.data.storage import hash_file
+from emdenoise.files.atomic import hash_file
 from tests.container.engine import (
     FAST,
     ROOT,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emdenoise.data.storage import hash_file
+from emdenoise.files.atomic import hash_file
 from tests.container.engine import ROOT, TASKS, copy_checkout, find_image, needs, read_images, read_results, run
 
 MLCUBE = os.environ.get("MLCUBE", "mlcube")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emdenoise.evaluation.atoms import DetectionScore, detect_atoms, score_atoms
+from emdenoise.evaluation.metrics.atoms import DetectionScore, detect_atoms, score_atoms
 from emdenoise.seeding import make_generator
 
 BOND = 1.42

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import EvaluationSettings
-from emdenoise.evaluation.baselines import BASELINES, TunedBaseline
-from emdenoise.evaluation.metrics import mse, psnr
+from emdenoise.evaluation.baselines.filters import BASELINES, TunedBaseline
+from emdenoise.evaluation.metrics.intensity import mse, psnr
 from emdenoise.seeding import make_generator
 
 needs_bm3d = pytest.mark.skipif(find_spec("bm3d") is None, reason="bm3d is an extra that is not installed")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import EvaluationSettings
-from emdenoise.evaluation.masks import score_masks
-from emdenoise.evaluation.segmenters import SEGMENTERS, TunedSegmenter, tune_segmenters
+from emdenoise.evaluation.baselines.segmenters import SEGMENTERS, TunedSegmenter, tune_segmenters
+from emdenoise.evaluation.metrics.masks import score_masks
 from emdenoise.seeding import make_generator
 
 pytestmark = pytest.mark.parametrize("name", SEGMENTERS)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
-from emdenoise.evaluation.masks import (
+from emdenoise.evaluation.metrics.masks import (
     count_confusion,
     count_regions,
     dice_per_label,

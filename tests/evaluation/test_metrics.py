@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import convolve2d
 from skimage.metrics import peak_signal_noise_ratio
 
-from emdenoise.evaluation.metrics import mse, psnr, ssim
+from emdenoise.evaluation.metrics.intensity import mse, psnr, ssim
 from emdenoise.seeding import make_generator
 
 seeds = st.integers(0, 2**31)

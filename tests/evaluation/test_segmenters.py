@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from emdenoise.data.noise import make_beam_profile
-from emdenoise.evaluation.forests import choose_labels, drop_spots
-from emdenoise.evaluation.masks import score_masks
-from emdenoise.evaluation.segmenters import SEGMENTERS, tune_segmenters
-from emdenoise.evaluation.thresholds import FLATTEN_PX, SMOOTHINGS_PX, ThresholdSegmenter, split_regions
-from emdenoise.evaluation.views import TEXTURES_PX, View, measure_texture
+from emdenoise.evaluation.baselines.forest import choose_labels, drop_spots
+from emdenoise.evaluation.baselines.segmenters import SEGMENTERS, tune_segmenters
+from emdenoise.evaluation.baselines.thresholds import FLATTEN_PX, SMOOTHINGS_PX, ThresholdSegmenter, split_regions
+from emdenoise.evaluation.baselines.views import TEXTURES_PX, View, measure_texture
+from emdenoise.evaluation.metrics.masks import score_masks
 from emdenoise.seeding import make_generator
+from emdenoise.simulation.detector import make_beam_profile
 
 NAMES = ["ground", "object"]
 

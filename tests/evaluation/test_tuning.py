@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emdenoise.data.noise import make_beam_profile
-from emdenoise.evaluation.baselines import BASELINES, TunedBaseline
-from emdenoise.evaluation.metrics import mse
-from emdenoise.evaluation.tuning import FLATTEN_PX, choose_tuning_images, tune_baselines
+from emdenoise.evaluation.baselines.filters import BASELINES, TunedBaseline
+from emdenoise.evaluation.baselines.tuning import FLATTEN_PX, choose_tuning_images, tune_baselines
+from emdenoise.evaluation.metrics.intensity import mse
 from emdenoise.seeding import make_generator
+from emdenoise.simulation.detector import make_beam_profile
 
 NAMES = ("gaussian", "median", "tv")
 

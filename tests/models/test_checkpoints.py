@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from emdenoise.config.architectures import ModelSettings
-from emdenoise.data.storage import copy_file
 from emdenoise.errors import MissingInputError, ModelError, StorageError
+from emdenoise.files.atomic import copy_file
 from emdenoise.models import checkpoints
 from emdenoise.models.checkpoints import (
     copy_model,

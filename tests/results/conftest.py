@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.evaluation.score import ImageScores
-from emdenoise.results.manifest import TaskRecorder
-from emdenoise.results.scores import summarise_scores
+from emdenoise.evaluation.scoring import ImageScores
+from emdenoise.results.tables import summarise_scores
+from emdenoise.results.task_record import TaskRecorder
 from emdenoise.seeding import make_generator
 
 HASH = "0123456789abcdef" * 4

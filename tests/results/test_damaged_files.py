@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.records import Record
-from emdenoise.data.storage import hash_file, write_records
+from emdenoise.dataset.record import Record
+from emdenoise.dataset.record_file import write_records
 from emdenoise.errors import DataError, EMDenoiseError
-from emdenoise.results.manifest import TaskRecorder, read_record
-from emdenoise.results.sequence import check_data
+from emdenoise.files.atomic import hash_file
+from emdenoise.results.preconditions import check_data
+from emdenoise.results.task_record import TaskRecorder, read_record
 from tests.damage import Change, choose_changes, damage
 
 NAMES = ("train.h5", "validation.h5", "test.h5")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.results.manifest import TaskRecord, read_record
 from emdenoise.results.mllog import RULES_FILE, Submitter, check_log, list_events, measure_time_to_quality, write_log
+from emdenoise.results.task_record import TaskRecord, read_record
 
 TARGET = 0.4
 SUBMITTER = Submitter("Institute of Tests", "two cores", "research", num_nodes=1)

@@ -11,9 +11,9 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.results import report
-from emdenoise.results.manifest import read_record
 from emdenoise.results.report import write_report
-from emdenoise.results.scores import make_table
+from emdenoise.results.tables import make_table
+from emdenoise.results.task_record import read_record
 
 DESCRIPTION = "Restore the noise-free intensity."
 ALL_TASKS = ("download", "preprocess", "train", "test")

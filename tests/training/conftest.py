@@ -14,8 +14,8 @@ from emdenoise.config.schema import TrainingSettings
 from emdenoise.models.backend import prepare_backend
 from emdenoise.progress import SilentProgress
 from emdenoise.training.epochs import TrainingResult
-from emdenoise.training.fit import train_model
 from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.learners import train_model
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 RUN_KEY = "settings and data"

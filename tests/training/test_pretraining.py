@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError
 from emdenoise.models import build_model
 from emdenoise.models.checkpoints import load_model

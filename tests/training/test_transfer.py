@@ -12,8 +12,8 @@ from emdenoise.config.schema import PretrainingSettings, TrainingSettings
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
 from emdenoise.progress import SilentProgress
-from emdenoise.training.fit import train_model
 from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.learners import train_model
 from emdenoise.training.transfer import ENCODER_LAYERS, Freeze, choose_freeze, summarise_transfer, transfer_weights
 
 TINY = UNetSettings(filters=(4,), bottom_filters=4, batch_norm_momentum=0.5)

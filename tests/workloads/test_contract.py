@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import SettingsError
-from emdenoise.evaluation.score import ImageScores
+from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.evaluation.throughput import Latency
 from emdenoise.workloads import WORKLOADS
 from emdenoise.workloads.contract import CLOSED_LOSSES, Evaluation, check_division, choose_pictures

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.progress import SilentProgress
-from emdenoise.results.scores import make_table, summarise_scores
+from emdenoise.results.tables import make_table, summarise_scores
 from emdenoise.workloads.contract import Evaluation, Workload, find_black_level
 from emdenoise.workloads.denoise import DENOISE
 

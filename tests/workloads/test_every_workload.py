@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import RecordFile
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.progress import SilentProgress
-from emdenoise.results.scores import make_table, summarise_scores
+from emdenoise.results.tables import make_table, summarise_scores
 from emdenoise.workloads import WORKLOADS
 from emdenoise.workloads.contract import CLOSED_LOSSES, Evaluation, Workload
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.records import Record
-from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.dataset.record import Record
+from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.errors import DataError
 from emdenoise.progress import SilentProgress
 from emdenoise.workloads.segment import SEGMENT

@@ -1,0 +1,183 @@
+"""Batches for training, straight from the canonical file: plain NumPy, whatever the backend.
+
+Order and crops of each epoch follow from the seed, the epoch and the step alone, so that a training that goes on after
+an interruption sees the same images. Memory does not grow with the data: images are read when they are needed.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.record_file import RecordFile
+from emdenoise.errors import DataError
+from emdenoise.processes import ALONE, ProcessGroup
+from emdenoise.seeding import make_generator
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]
+"""Inputs and targets, each (batch, height, width, 1)."""
+
+
+class TrainingBatches:
+    """The training images in random order, cropped and turned as the settings say.
+
+    Parameters
+    ----------
+    records : RecordFile
+    fields : (str, str)
+        Which fields are input and target.
+    settings : TrainingSettings
+    seed : int
+        Seed of the run.
+    group : ProcessGroup
+        The processes that share each batch; every one draws for all and reads its own.
+
+    Raises
+    ------
+    DataError
+        If there are fewer images than wanted, or a batch that the processes cannot share equally.
+    """
+
+    def __init__(
+        self,
+        records: RecordFile,
+        fields: tuple[str, str],
+        settings: TrainingSettings,
+        seed: int,
+        group: ProcessGroup = ALONE,
+    ) -> None:
+        self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
+        self._world = group
+        whole_images = records.list_whole_images()
+        chosen = choose_training_images(len(whole_images), settings.num_images, seed)
+        self.num_images = len(chosen)
+        self._tiles = np.concatenate([whole_images[index] for index in chosen])
+        self.num_items = settings.crops_per_epoch or len(self._tiles)
+        num_last = self.num_items % settings.batch_size
+        if num_last % group.size:
+            raise DataError(
+                f"an epoch of {self.num_items} images ends with a batch of {num_last}, which {group.size} processes "
+                "cannot share equally; set training.crops_per_epoch to a multiple of num_processes."
+            )
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch; the last batch may be smaller."""
+        return -(-self.num_items // self._settings.batch_size)
+
+    def read(self, epoch: int, step: int) -> Batch:
+        """Read one batch.
+
+        Parameters
+        ----------
+        epoch, step : int
+            From 0.
+
+        Returns
+        -------
+        inputs, targets : ndarray, shape (batch, size, size, 1)
+            The share of this process.
+        """
+        size = self._settings.batch_size
+        indices = self._draw_order(epoch)[step * size : (step + 1) * size]
+        own = self._world.find_share(len(indices))
+        inputs, targets = (self._records.read(field, indices[own]) for field in self._fields)
+        rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
+        if self._settings.crop_size_px is not None:
+            crop_size = self._settings.crop_size_px
+            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in inputs.shape[1:3])
+            inputs, targets = (_crop(images, rows, columns, crop_size) for images in (inputs, targets))
+        if self._settings.flip:
+            turns = _draw_turns(len(indices), rng, is_square=inputs.shape[1] == inputs.shape[2])[own]
+            inputs, targets = (_turn(images, turns) for images in (inputs, targets))
+        return inputs[..., None], targets[..., None]
+
+    def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
+        """Draw the tiles of an epoch: all of them before one comes again."""
+        rng = make_generator(self._seed, "order", epoch)
+        num_rounds = -(-self.num_items // len(self._tiles))
+        return np.concatenate([rng.permutation(self._tiles) for _ in range(num_rounds)])[: self.num_items]
+
+
+class WholeImages:
+    """All images of a file in order, whole; for validation.
+
+    Parameters
+    ----------
+    records : RecordFile
+    fields : (str, str)
+        Which fields are input and target.
+    batch_size : int
+    group : ProcessGroup
+        The processes that share the images, as equally as it goes.
+    """
+
+    def __init__(
+        self, records: RecordFile, fields: tuple[str, str], batch_size: int, group: ProcessGroup = ALONE
+    ) -> None:
+        self._records, self._fields, self._batch_size = records, fields, batch_size
+        self._own = range(len(records))[group.find_share(len(records))]
+
+    def __len__(self) -> int:
+        """Count the batches."""
+        return -(-len(self._own) // self._batch_size)
+
+    def read(self, epoch: int, step: int) -> Batch:
+        """Read one batch; the same in every epoch."""
+        indices = self._own[step * self._batch_size : (step + 1) * self._batch_size]
+        window = slice(indices.start, indices.stop)
+        inputs, targets = (self._records.read(field, window) for field in self._fields)
+        return inputs[..., None], targets[..., None]
+
+
+def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -> npt.NDArray[np.intp]:
+    """Choose the images that are learned from; a smaller choice of the same seed is a part of a larger one.
+
+    Parameters
+    ----------
+    num_images : int
+        In the file.
+    num_wanted : int or None
+        None for all.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    ndarray of int, shape (min(num_wanted, num_images),)
+        Indices in rising order.
+
+    Raises
+    ------
+    DataError
+        If there are fewer images than wanted.
+
+    Examples
+    --------
+    >>> choose_training_images(3, None, seed=0)
+    array([0, 1, 2])
+    """
+    if num_wanted is None:
+        return np.arange(num_images)
+    if num_wanted > num_images:
+        raise DataError(f"num_images is {num_wanted}, the training file has {num_images} images; ask for fewer.")
+    return np.sort(make_generator(seed, "training images").permutation(num_images)[:num_wanted])
+
+
+def _crop(
+    images: npt.NDArray[np.generic], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+) -> npt.NDArray[np.generic]:
+    corners = zip(images, rows, columns, strict=True)
+    return np.stack([image[row : row + size, column : column + size] for image, row, column in corners])
+
+
+def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:
+    """Draw one of the eight symmetries of the square for each image, of four where quarter turns do not fit."""
+    turns = []
+    for _ in range(num_images):
+        quarter_turns = int(rng.integers(4)) if is_square else 2 * int(rng.integers(2))
+        turns.append((quarter_turns, bool(rng.integers(2))))
+    return turns
+
+
+def _turn(images: npt.NDArray[np.generic], turns: list[tuple[int, bool]]) -> npt.NDArray[np.generic]:
+    pairs = zip(images, turns, strict=True)
+    return np.stack([np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs])

@@ -1,0 +1,140 @@
+"""What classical segmenters look at: intensity and texture, smoothed, with dead pixels and the beam taken care of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from skimage.feature import multiscale_basic_features
+from skimage.filters import threshold_local
+
+from emdenoise.arrays import FloatImage, Mask
+from emdenoise.evaluation.baselines.filters import flatten_beam, repair_dead_pixels
+
+TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0, 16.0))
+"""Fineness of a texture, and over which length its strength is measured [px]."""
+
+
+@dataclass(frozen=True)
+class TuningImages:
+    """What a method is tuned on.
+
+    Attributes
+    ----------
+    noisy : ndarray of float32, shape (num_images, height, width)
+        With `repair` applied.
+    mask : ndarray of uint8, shape (num_images, height, width)
+    num_labels : int
+    black_level : float
+        Stored intensity of a pixel that no electron reached.
+    frequent_label : int
+        The label of most pixels, which an even image gets.
+    """
+
+    noisy: FloatImage
+    mask: Mask
+    num_labels: int
+    black_level: float
+    frequent_label: int
+
+
+@dataclass(frozen=True)
+class View:
+    """The quantity that a threshold splits.
+
+    Attributes
+    ----------
+    flatten_px : float or None
+        Standard deviation of the smoothing that estimates the beam [px]; None leaves the beam in.
+    smooth_px : float
+        Standard deviation of the smoothing of the intensity, or the fineness of the texture [px].
+    texture_px : float or None
+        Length over which the strength of the texture is measured [px]; None takes the intensity.
+    block_px : int or None
+        Block whose weighted mean is taken off [px]; None takes off nothing.
+    """
+
+    flatten_px: float | None
+    smooth_px: float
+    texture_px: float | None
+    block_px: int | None = None
+
+    def compute(self, image: FloatImage) -> FloatImage:
+        """Compute the quantity of a repaired image, both of shape (height, width)."""
+        image = flatten_beam(image, self.flatten_px)
+        if self.texture_px is None:
+            feature = gaussian_filter(image, self.smooth_px)
+        else:
+            feature = measure_texture(image, self.smooth_px, self.texture_px)
+        if self.block_px is None:
+            return feature
+        spread = feature.std()
+        local = threshold_local(feature, self.block_px, method="gaussian")
+        return (feature - local) / spread if spread > 0 else np.zeros_like(feature)
+
+    def describe(self) -> str:
+        """Say in words what is computed."""
+        beam = "beam left in" if self.flatten_px is None else f"beam flattened over {self.flatten_px:g} px"
+        if self.texture_px is None:
+            return f"{beam}, intensity smoothed over {self.smooth_px:g} px"
+        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px"
+
+
+def is_even(image: FloatImage) -> bool:
+    """Say whether an image is even up to rounding."""
+    return bool(np.ptp(image) <= 1e-6 * np.abs(image).max())
+
+
+def repair(image: FloatImage, black_level: float) -> FloatImage:
+    """Take off the black level and repair dead pixels."""
+    return repair_dead_pixels(image - np.float32(black_level))
+
+
+def measure_texture(image: FloatImage, fine_px: float, length_px: float) -> FloatImage:
+    """Measure how strong the texture of one fineness is around each pixel, relative to the whole image.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (height, width)
+    fine_px : float
+        The band-pass is the difference of Gaussians of this standard deviation and its double [px]; it answers most
+        to waves about eight times as long.
+    length_px : float
+        Standard deviation of the Gaussian window [px].
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width)
+        Root mean square of the band in the window, divided by its mean; dose and contrast cancel.
+
+    Examples
+    --------
+    >>> stripes = np.zeros((64, 64), np.float32)
+    >>> stripes[:, :32] = np.sin(np.arange(64) * 2 * np.pi / 16)[:, None]
+    >>> texture = measure_texture(stripes, 2.0, 4.0)
+    >>> bool(texture[:, :24].min() > 4 * texture[:, 48:].max())
+    True
+    """
+    band = gaussian_filter(image, fine_px) - gaussian_filter(image, 2 * fine_px)
+    strength = np.sqrt(np.maximum(gaussian_filter(band**2, length_px), 0))
+    return strength / np.maximum(strength.mean(), np.finfo(np.float32).tiny)
+
+
+def compute_features(image: FloatImage, flatten_px: float | None) -> FloatImage:
+    """Describe each pixel by its surroundings at several scales.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (height, width)
+    flatten_px : float or None
+        Standard deviation of the smoothing that estimates the beam [px]; None leaves the beam in.
+
+    Returns
+    -------
+    ndarray of float32, shape (height × width, num_features)
+        Intensity, edges and curvatures, of the image with mean 0 and standard deviation 1, and textures.
+    """
+    image = flatten_beam(image, flatten_px)
+    image = (image - image.mean()) / np.maximum(image.std(), np.finfo(np.float32).tiny)
+    features = multiscale_basic_features(image.astype(np.float32), sigma_min=1, sigma_max=16, workers=1)
+    textures = [measure_texture(image, fine_px, length_px) for fine_px, length_px in TEXTURES_PX]
+    return np.concatenate([features, np.stack(textures, axis=-1)], axis=-1, dtype=np.float32).reshape(image.size, -1)

@@ -1,0 +1,1 @@
+"""Scores of images and masks against their truth."""

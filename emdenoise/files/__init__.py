@@ -1,0 +1,1 @@
+"""Files on disk: reading micrographs, writing whole files or none, locks. Knows nothing of networks or sources."""

@@ -1,0 +1,1 @@
+"""Simulated micrographs: specimens, microscope, detector. The only room that knows abTEM and ASE."""

@@ -1,0 +1,213 @@
+"""The source `em_graphene_sim`: simulated graphene of the STFC SciML benchmark, in public object stores.
+
+Its folders of experimental images (`inference/`) have no use in training and are not fetched.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.arrays import FloatImage
+from emdenoise.config.schema import RunConfig
+from emdenoise.dataset.record import Record, Source, Split
+from emdenoise.errors import DataError, MissingInputError
+from emdenoise.files.sandbox import call_sandboxed
+from emdenoise.progress import Progress
+from emdenoise.seeding import make_generator
+from emdenoise.sources.fetching import TIMEOUT_S, Location, fetch_files, find_locations
+
+FOLDER = "em_graphene_sim"
+ENDPOINTS = ("https://s3.echo.stfc.ac.uk", "https://sdsc.osn.xsede.org")
+ADDRESS = "s3://sciml-datasets/ms/em_graphene_sim"
+FILES = tuple(f"{folder}/graphene_img_{kind}.h5" for folder in ("train", "test") for kind in ("noise", "clean"))
+IMAGE_SHAPE = (256, 256, 1)
+VALUE_BOUNDS = (-1.0, 3.0)
+"""Intensity is near [0, 1]; beyond these bounds it has another scale."""
+NUM_READ_TOGETHER = 4
+"""Images of a file; few, so that memory does not grow."""
+REMEDY = "delete the file and run the download task again, with another data.mirror if it stays so"
+
+
+def download_em_graphene_sim(
+    config: RunConfig,
+    raw_dir: Path,
+    progress: Progress,
+    *,
+    endpoints: Sequence[str] = ENDPOINTS,
+    timeout_s: float = TIMEOUT_S,
+) -> dict[str, str]:
+    """Fetch the four files that are not there yet and verify all of them.
+
+    Parameters
+    ----------
+    config : RunConfig
+        `data.mirror` names another place than the endpoints; it holds ``train/`` and ``test/``.
+    raw_dir : Path
+        Files go to ``em_graphene_sim/`` in it.
+    progress : Progress
+    endpoints : sequence of str
+        URLs of S3 endpoints that hold the bucket, tried in order.
+    timeout_s : float
+        Longest wait for an answer.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 of each file, by its path relative to `raw_dir`.
+
+    Raises
+    ------
+    DownloadError, DataError, StorageError
+        As `fetch_files`; a file that is not of this source's layout is a `DataError`.
+    """
+    locations = find_locations(config.data.mirror, raw_dir, [Location(ADDRESS, endpoint) for endpoint in endpoints])
+    hashes = fetch_files(
+        dict.fromkeys(FILES), locations, raw_dir / FOLDER, progress, check=_check_layout, timeout_s=timeout_s
+    )
+    return {f"{FOLDER}/{name}": digest for name, digest in hashes.items()}
+
+
+def read_em_graphene_sim(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record]]:
+    """Read the pairs of each split, image by image.
+
+    The source does not say which images show the same specimen, so each counts as a specimen of its own. The
+    validation images are drawn from ``train/``.
+
+    Parameters
+    ----------
+    config : RunConfig
+        `data.validation_fraction` and `data.seed` choose the validation images.
+    raw_dir : Path
+        Of the download task.
+
+    Raises
+    ------
+    MissingInputError
+        If a file is not there.
+    DataError
+        If a file is damaged or of another layout; while images are read also if one holds NaN, has another scale or
+        is its own truth.
+    """
+    num_train, num_test = (_count_pairs(raw_dir / FOLDER, folder) for folder in ("train", "test"))
+    num_validation = max(1, round(config.data.validation_fraction * num_train))
+    if num_validation >= num_train:
+        raise DataError(f"{FILES[0]}: has {num_train} images; at least 2 are needed, one for validation; {REMEDY}.")
+    order = make_generator(config.data.seed, "validation split").permutation(num_train)
+    return {
+        "train": _read_pairs(raw_dir / FOLDER, "train", np.sort(order[num_validation:])),
+        "validation": _read_pairs(raw_dir / FOLDER, "train", np.sort(order[:num_validation])),
+        "test": _read_pairs(raw_dir / FOLDER, "test", np.arange(num_test)),
+    }
+
+
+def _count_pairs(root: Path, folder: str) -> int:
+    noisy_name, clean_name = (name for name in FILES if name.startswith(folder))
+    num_noisy, num_clean = (_check_layout(root / name, name) for name in (noisy_name, clean_name))
+    if num_noisy != num_clean:
+        raise DataError(
+            f"{clean_name}: has {num_clean} images, {noisy_name} has {num_noisy}; expected as many; {REMEDY}."
+        )
+    return num_noisy
+
+
+def _check_layout(path: Path, name: str) -> int:
+    """Check everything but the pixels; give the number of images."""
+    return call_sandboxed(partial(count_images, path, name), name=name, remedy=REMEDY)
+
+
+def count_images(path: Path, name: str) -> int:
+    """Count the images of a file after its layout was checked; `name` is for messages.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As `read_em_graphene_sim`.
+    """
+    with _open(path, name) as file, _explain_damage(name, "the description of the images"):
+        images = file.get("images")
+        if not isinstance(images, h5py.Dataset):
+            found = ", ".join(sorted(file)) or "nothing"
+            raise DataError(f"{name}: holds {found}; expected the data set images; {REMEDY}.")
+        if images.dtype != np.float32:
+            raise DataError(f"{name}: images are {images.dtype}; expected float32; {REMEDY}.")
+        if images.shape[1:] != IMAGE_SHAPE or not len(images):
+            raise DataError(f"{name}: images have shape {images.shape}; expected (n, 256, 256, 1), n ≥ 1; {REMEDY}.")
+        return len(images)
+
+
+@contextmanager
+def _explain_damage(name: str, part: str) -> Iterator[None]:
+    """Turn what h5py raises on damaged files into a `DataError`; it says little, and of many kinds."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{name}: {part} cannot be read; expected a whole HDF5 file; {REMEDY}.") from error
+
+
+def _open(path: Path, name: str) -> h5py.File:
+    if not path.is_file():
+        raise MissingInputError(f"{FOLDER}/{name} is not in the raw data folder; run the download task first.")
+    size = path.stat().st_size
+    if not h5py.is_hdf5(path):
+        raise DataError(f"{name}: is not HDF5 ({size:,} bytes); expected an HDF5 file; {REMEDY}.")
+    try:
+        return h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{name}: is cut off or damaged ({size:,} bytes); expected a whole HDF5 file; {REMEDY}."
+        ) from error
+
+
+def _read_pairs(root: Path, folder: str, indices: npt.NDArray[np.int64]) -> Iterator[Record]:
+    noisy_name, clean_name = (name for name in FILES if name.startswith(folder))
+    for first in range(0, len(indices), NUM_READ_TOGETHER):
+        block = indices[first : first + NUM_READ_TOGETHER].tolist()
+        pairs = [
+            call_sandboxed(partial(read_images, root / name, name, block), name=name, remedy=REMEDY)
+            for name in (noisy_name, clean_name)
+        ]
+        for index, noisy, clean in zip(block, *pairs, strict=True):
+            if np.array_equal(noisy, clean):
+                raise DataError(
+                    f"{clean_name}: image {index} is identical to that of {noisy_name}; expected its noise-free truth; "
+                    f"{REMEDY}."
+                )
+            yield Record(noisy=noisy, clean=clean, specimen=f"{folder} {index}", name=f"{noisy_name} image {index}")
+
+
+def read_images(path: Path, name: str, indices: Sequence[int]) -> list[FloatImage]:
+    """Read some images of a file, float32 (256, 256); `name` is for messages.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As `read_em_graphene_sim`.
+    """
+    with _open(path, name) as file:
+        return [_read_image(file, name, index) for index in indices]
+
+
+def _read_image(file: h5py.File, name: str, index: int) -> FloatImage:
+    with _explain_damage(name, f"image {index}"):
+        image: FloatImage = file["images"][index][..., 0]
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite(image).all():
+        raise DataError(f"{name}: image {index} holds NaN or infinite values; expected finite ones; {REMEDY}.")
+    if low < VALUE_BOUNDS[0] or high > VALUE_BOUNDS[1]:
+        raise DataError(f"{name}: image {index} spans [{low:g}, {high:g}]; expected values near [0, 1]; {REMEDY}.")
+    return image
+
+
+EM_GRAPHENE_SIM = Source(
+    description="Simulated pairs of noisy and noise-free images of graphene (MULTEM), 256 × 256 pixels.",
+    licence="Not stated by the publisher.",
+    citation="STFC SciML-Bench, data set em_graphene_sim (doi:10.1038/s42254-022-00441-7)",
+    download=download_em_graphene_sim,
+    read=read_em_graphene_sim,
+    mask_labels={},
+)

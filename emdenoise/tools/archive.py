@@ -1,0 +1,124 @@
+"""Packages from strangers: an archive is opened without trusting a name, a size or a link in it."""
+
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+
+from emdenoise.errors import DataError, MissingInputError, explain_os_errors
+from emdenoise.files.atomic import write_atomically
+
+MAX_FILES = 1000
+MAX_BYTES = 2**30
+MAX_DEPTH = 10
+MAX_RATIO = 200
+"""Largest size of a file after and before compression; weights and records shrink to a tenth at best."""
+BLOCK_BYTES = 2**20
+
+
+@contextmanager
+def open_package(place: Path) -> Iterator[Path]:
+    """Give an empty folder for the files of a package, which is removed in the end."""
+    with ExitStack() as stack:
+        with explain_os_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="package-", dir=place))
+        yield Path(name)
+
+
+def write_archive(folder: Path, path: Path) -> None:
+    """Pack all files of a folder, in order of their names and without times, so that equal content is an equal archive.
+
+    Raises
+    ------
+    StorageError
+        If the archive cannot be written.
+    """
+    with write_atomically(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, file.read_bytes())
+
+
+def extract_archive(path: Path, folder: Path) -> None:
+    """Unpack an archive into an empty folder.
+
+    Parameters
+    ----------
+    path : Path
+        A zip file.
+    folder : Path
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    DataError
+        If it is no archive, or has links, paths that lead out of it, names that stand twice, encrypted files, or more
+        or larger files than any honest package.
+    StorageError
+        If the folder cannot be written.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path.name}: no such package; give the file that the submit command wrote.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check_entries(path.name, entries)
+            for entry in entries:
+                if not entry.is_dir():
+                    _extract(archive, entry, folder / entry.filename)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
+        raise DataError(f"{path.name}: is no whole archive: {error}; pack it again by the submit command.") from error
+
+
+def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
+    def refuse(problem: str) -> DataError:
+        return DataError(f"{name}: {problem}; expected what the submit command writes.")
+
+    if len(entries) > MAX_FILES:
+        raise refuse(f"has {len(entries)} files, at most {MAX_FILES} are allowed")
+    seen: set[str] = set()
+    for entry in entries:
+        parts = PurePosixPath(entry.filename).parts
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if (
+            entry.filename.startswith("/")
+            or "\\" in entry.filename
+            or ".." in parts
+            or not parts
+            or "\0" in entry.orig_filename
+        ):
+            raise refuse(f"the path {entry.filename!r} leads out of the package")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise refuse(f"{entry.filename} is a link or a device")
+        if len(parts) > MAX_DEPTH or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise refuse(f"{entry.filename[:80]} is nested too deep, or compressed in another way")
+        if entry.flag_bits & 1:
+            raise refuse(f"{entry.filename} is encrypted")
+        if entry.filename.lower() in seen:
+            raise refuse(f"{entry.filename} stands twice")
+        seen.add(entry.filename.lower())
+        if entry.file_size > MAX_RATIO * max(entry.compress_size, 1024):
+            raise refuse(
+                f"{entry.filename} unpacks to {entry.file_size / max(entry.compress_size, 1):,.0f} times its size"
+            )
+    if (total := sum(entry.file_size for entry in entries)) > MAX_BYTES:
+        raise refuse(f"unpacks to {total:,} bytes, at most {MAX_BYTES:,} are allowed")
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
+    """Unpack one file, no further than the size that the archive announces."""
+    remaining = entry.file_size
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(entry) as source, path.open("xb") as destination:
+            while block := source.read(BLOCK_BYTES):
+                remaining -= len(block)
+                if remaining < 0:
+                    raise zipfile.BadZipFile(f"{entry.filename} is larger than the archive says")
+                destination.write(block)

@@ -1,0 +1,279 @@
+"""Comparing the runs of a study: one table and figures, from records and scores alone."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.config.studies import RunKey
+from emdenoise.errors import DataError, SettingsError
+from emdenoise.evaluation.statistics import Interval, bootstrap_mean
+from emdenoise.files.atomic import write_atomically, write_json
+from emdenoise.results.figures import Point, draw_comparison, draw_matrices
+from emdenoise.results.task_record import read_record
+from emdenoise.seeding import make_generator
+
+NUM_RESAMPLES = 4000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the results of one run of a study are.
+
+    Attributes
+    ----------
+    key : RunKey
+    tested_on : str
+        Condition of the test images; that of the training images is in `key`.
+    output_dir : Path
+    """
+
+    key: RunKey
+    tested_on: str
+    output_dir: Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant with a number of training images, over all seeds.
+
+    Attributes
+    ----------
+    variant : str
+    trained_on, tested_on : str
+        Conditions of the images; empty in a study that names none.
+    num_images : int or None
+    num_seeds : int
+    score : Interval
+        Mean of the metric on the test images; the interval resamples seeds.
+    other_scores, other_differences : dict of str to Interval
+        The same of other metrics; differences are empty for the first variant.
+    difference : Interval or None
+        To the first variant with as many images, seed by seed; None for the first variant itself.
+    epochs_to_reference, seconds_to_reference : float or None
+        Mean over seeds of the epochs and the time of training [s] until the validation score is what the first variant
+        ends with; None where a seed does not get there.
+    num_reached : int
+        Seeds that get there.
+    pretraining_s : float
+        Mean time of pretraining [s], which `seconds_to_reference` does not count.
+    """
+
+    variant: str
+    trained_on: str
+    tested_on: str
+    num_images: int | None
+    num_seeds: int
+    score: Interval
+    other_scores: dict[str, Interval]
+    other_differences: dict[str, Interval]
+    difference: Interval | None
+    epochs_to_reference: float | None
+    seconds_to_reference: float | None
+    num_reached: int
+    pretraining_s: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows of a study.
+
+    Attributes
+    ----------
+    metric : str
+    reference : str
+        The variant that the others are compared with.
+    rows : list of Row
+    """
+
+    metric: str
+    reference: str
+    rows: list[Row]
+
+    def make_table(self) -> list[list[str]]:
+        """Make the table: a heading, then one row each."""
+        conditions = ["trained on", "tested on"] if any(row.trained_on for row in self.rows) else []
+        others = list(self.rows[0].other_scores)
+        figures = ["seeds", self.metric, *others, f"over {self.reference}", "epochs", "s", "pretraining s"]
+        return [
+            ["variant", *conditions, "images", *figures],
+            *(
+                [
+                    row.variant,
+                    *([row.trained_on, row.tested_on] if conditions else []),
+                    str(row.num_images or "all"),
+                    str(row.num_seeds),
+                    _show(row.score),
+                    *(_show_with_difference(row, name) for name in others),
+                    "–" if row.difference is None else _show(row.difference, sign="+"),
+                    _show_reached(row.epochs_to_reference, row),
+                    _show_reached(row.seconds_to_reference, row),
+                    f"{row.pretraining_s:.0f}" if row.pretraining_s else "–",
+                ]
+                for row in self.rows
+            ),
+        ]
+
+
+def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str) -> Comparison:
+    """Compare the variants of a study.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Complete ones; variants with fewer seeds than others are compared over the seeds that both have.
+    metrics : sequence of str
+        Names in ``scores.json``; variants are compared by the first.
+    reference : str
+        Variant that the others are compared with.
+
+    Returns
+    -------
+    Comparison
+    """
+    groups: dict[tuple[str, str, str, int | None], dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        group = (run.key.variant, run.key.condition, run.tested_on, run.key.num_images)
+        groups.setdefault(group, {})[run.key.seed] = _read_run(run, metrics)
+    rows = []
+    for (variant, trained_on, tested_on, num_images), own in groups.items():
+        known_base = groups.get((reference, trained_on, tested_on, num_images), {})
+        base = {seed: known_base[seed] for seed in own if seed in known_base}
+        reached = [_find_epoch(own[seed], base[seed]) for seed in base]
+        known = [figures for figures in reached if figures is not None]
+        scores = {name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics}
+        differences = {
+            name: _average([own[seed]["scores"][name] - base[seed]["scores"][name] for seed in base])
+            for name in metrics
+            if variant != reference and base
+        }
+        rows.append(
+            Row(
+                variant=variant,
+                trained_on=trained_on,
+                tested_on=tested_on,
+                num_images=num_images,
+                num_seeds=len(own),
+                score=scores[metrics[0]],
+                other_scores={name: scores[name] for name in metrics[1:]},
+                difference=differences.get(metrics[0]),
+                other_differences={name: differences[name] for name in metrics[1:] if name in differences},
+                epochs_to_reference=float(np.mean([epochs for epochs, _ in known])) if known else None,
+                seconds_to_reference=float(np.mean([seconds for _, seconds in known])) if known else None,
+                num_reached=len(known),
+                pretraining_s=float(np.mean([figures["pretraining_s"] for figures in own.values()])),
+            )
+        )
+    return Comparison(metrics[0], reference, rows)
+
+
+def write_comparison(comparison: Comparison, study_dir: Path) -> None:
+    """Write ``study.json``, ``study.md`` and ``study.png``: curves over the images, or conditions against each other.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    write_json(study_dir / "study.json", asdict(comparison))
+    heading, *rows = comparison.make_table()
+    lines = [heading, ["---"] * len(heading), *rows]
+    with write_atomically(study_dir / "study.md") as partial:
+        partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+    with write_atomically(study_dir / "study.png") as partial:
+        partial.write_bytes(_draw(comparison))
+
+
+def _draw(comparison: Comparison) -> bytes:
+    conditions = list(dict.fromkeys(row.tested_on for row in comparison.rows))
+    if len(conditions) > 1:
+        matrices: dict[str, npt.NDArray[np.float64]] = {}
+        for row in comparison.rows:
+            name = f"{row.variant}, {row.num_images or 'all'} images"
+            matrix = matrices.setdefault(name, np.full((len(conditions), len(conditions)), np.nan))
+            matrix[conditions.index(row.trained_on), conditions.index(row.tested_on)] = row.score.mean
+        return draw_matrices(matrices, conditions, comparison.metric)
+    panels: dict[str, dict[str, list[Point]]] = {}
+    for row in comparison.rows:
+        shown = {comparison.metric: row.score, f"over {comparison.reference}": row.difference}
+        for name, interval in shown.items():
+            if interval is not None:
+                point = (row.num_images, interval.mean, interval.low, interval.high)
+                panels.setdefault(name, {}).setdefault(row.variant, []).append(point)
+        if row.epochs_to_reference is not None:
+            name = f"epochs to the end of {comparison.reference}"
+            bare = (row.num_images, row.epochs_to_reference, math.nan, math.nan)
+            panels.setdefault(name, {}).setdefault(row.variant, []).append(bare)
+    return draw_comparison(panels)
+
+
+def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
+    network = _read_means(run.output_dir / "scores.json")
+    for name in metrics:
+        if name not in network:
+            raise SettingsError(
+                f"metric is {name}; the runs of this study have {', '.join(network)}; correct the study file."
+            )
+        if network[name] is None:
+            raise SettingsError(f"metric is {name}; no test image has it; take another metric in the study file.")
+    results = read_record(run.output_dir, "train").results
+    return {
+        "scores": {name: network[name] for name in metrics},
+        "history": results["history"],
+        "pretraining_s": results.get("pretraining", {}).get("duration_s", 0.0),
+    }
+
+
+def _read_means(path: Path) -> dict[str, float | None]:
+    """Read the mean of each metric of the network, and its speed, which has no interval."""
+    try:
+        network = json.loads(path.read_text(encoding="utf-8"))["methods"]["network"]
+        scores = {name: value if name == "images_per_second" else value["mean"] for name, value in network.items()}
+        return {name: None if mean is None else float(mean) for name, mean in scores.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path.name}: missing or damaged; run the test task again.") from error
+
+
+def _find_epoch(own: dict[str, Any], base: dict[str, Any]) -> tuple[int, float] | None:
+    """Find the first epoch in which a run is as good on validation images as another ends; with the time until then."""
+    if not own["history"] or not base["history"]:
+        return None
+    name = "validation_dice" if "validation_dice" in own["history"][0] else "validation_loss"
+    sign = 1 if name == "validation_dice" else -1
+    seconds = 0.0
+    for figures in own["history"]:
+        seconds += figures["train_s"]
+        if sign * figures[name] >= sign * base["history"][-1][name]:
+            return figures["epoch"], seconds
+    return None
+
+
+def _average(values: Sequence[float]) -> Interval:
+    return bootstrap_mean(
+        np.array(values),
+        [str(index) for index in range(len(values))],
+        num_resamples=NUM_RESAMPLES,
+        confidence=CONFIDENCE,
+        rng=make_generator(0, "comparison of runs"),
+    )
+
+
+def _show(interval: Interval, sign: str = "") -> str:
+    return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def _show_with_difference(row: Row, name: str) -> str:
+    shown = f"{row.other_scores[name].mean:.3f}"
+    difference = row.other_differences.get(name)
+    return shown if difference is None else f"{shown} ({_show(difference, sign='+')})"
+
+
+def _show_reached(value: float | None, row: Row) -> str:
+    share = "" if row.num_reached == row.num_seeds else f" ({row.num_reached} of {row.num_seeds})"
+    return "–" if value is None else f"{value:.1f}{share}"

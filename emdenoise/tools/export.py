@@ -1,0 +1,129 @@
+"""`emdenoise export`: writes a trained network for inference engines, and says what that costs."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emdenoise.config.schema import RunConfig
+from emdenoise.errors import EXIT_REFUTED, SettingsError, explain_os_errors
+from emdenoise.files.locks import hold_folders
+from emdenoise.progress import Progress
+from emdenoise.tasks import Outcome
+from emdenoise.tools.trained import load_trained
+
+if TYPE_CHECKING:
+    from emdenoise.evaluation.agreement import Agreement
+    from emdenoise.models.checkpoints import TrainedModel
+
+DESCRIPTION_FILE = "export.json"
+NUM_COMPARED_IMAGES = 32
+NUM_EXAMPLES, EXAMPLE_SIDE_PX = 32, 128
+
+
+@hold_folders(reads=("model_dir", "data_dir"), writes=("export_dir",))
+def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: str, progress: Progress) -> Outcome:
+    """Write a trained network for OpenVINO or ONNX, and say what it loses against Keras on validation images."""
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.files.atomic import hash_file, write_json
+    from emdenoise.models.export import FORMATS, export_network
+    from emdenoise.results.preconditions import check_data
+    from emdenoise.workloads import WORKLOADS
+    from emdenoise.workloads.contract import read_pictures
+
+    if export_format not in FORMATS:
+        raise SettingsError(f"--export_format is {export_format}; known formats are {', '.join(FORMATS)}; give one.")
+    chosen = FORMATS[export_format]
+    config, trained = load_trained(model_dir)
+    workload = WORKLOADS[config.workload]
+    names = ("validation.h5", "train.h5") if chosen.needs_examples else ("validation.h5",)
+    inputs = check_data(config, data_dir, *names)
+    with RecordFile(data_dir / "validation.h5") as records:
+        noisy, truth = (read_pictures(records, name, NUM_COMPARED_IMAGES) for name in workload.fields)
+    examples = _read_examples(data_dir, trained.model) if chosen.needs_examples else None
+    with _open_folder(export_dir) as folder:
+        export_network(trained.model, folder / chosen.file_name, export_format, examples)
+        agreements = _compare(trained.model, folder / chosen.file_name, export_format, noisy, truth)
+        files = sorted(path.name for path in folder.iterdir())
+        with explain_os_errors(export_dir / DESCRIPTION_FILE):
+            (export_dir / DESCRIPTION_FILE).unlink(missing_ok=True)  # it must not vouch for files that it does not know
+            for name in files:
+                (folder / name).replace(export_dir / name)
+    hashes = {name: hash_file(export_dir / name) for name in files}
+    description = _describe(config, trained, export_format, agreements)
+    write_json(export_dir / DESCRIPTION_FILE, description | {"files": hashes, "inputs": inputs})
+    for precision, agreement in agreements.items():
+        verdict = "good" if agreement.is_good else "not good"
+        progress.say(f"{export_format}, {precision}: {verdict}; {agreement.describe()}, {agreement.num_images} images.")
+    exact = agreements.get("float32")
+    if exact is not None and not exact.is_good:
+        return Outcome(f"REFUSED: {exact.describe()}; do not use it.", exit_code=EXIT_REFUTED)
+    return Outcome(f"Wrote {', '.join([*files, DESCRIPTION_FILE])} to {export_dir}.")
+
+
+def _read_examples(data_dir: Path, model: Any) -> list[Any]:
+    """Read crops of training images, by which the ranges of an 8-bit network are found."""
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.models.tiling import find_reach
+    from emdenoise.workloads.contract import read_pictures
+
+    step_px, _ = find_reach(model)
+    with RecordFile(data_dir / "train.h5") as records:
+        images = read_pictures(records, "noisy", NUM_EXAMPLES)
+    sides = [min(*image.shape, EXAMPLE_SIDE_PX) // step_px * step_px for image in images]
+    return [image[:side, :side] for image, side in zip(images, sides, strict=True)]
+
+
+@contextmanager
+def _open_folder(place: Path) -> Iterator[Path]:
+    """Give an empty folder beside the results, which is removed in the end."""
+    with explain_os_errors(place / DESCRIPTION_FILE):
+        place.mkdir(parents=True, exist_ok=True)
+    with (
+        explain_os_errors(place / DESCRIPTION_FILE),
+        tempfile.TemporaryDirectory(prefix=".partial-", dir=place) as name,
+    ):
+        yield Path(name)
+
+
+def _compare(model: Any, path: Path, format_name: str, noisy: list[Any], truth: list[Any]) -> "dict[str, Agreement]":
+    """Compare the engine in each of its precisions with Keras."""
+    from emdenoise.evaluation.agreement import measure_agreement
+    from emdenoise.models.export import FORMATS
+    from emdenoise.models.tiling import make_method
+
+    target_field = "mask" if truth[0].dtype == "uint8" else "clean"
+    reference = make_method(model, target_field)
+    chosen = FORMATS[format_name]
+    return {
+        precision: measure_agreement(
+            reference, make_method(model, target_field, chosen.load(path, precision, None)), noisy, truth
+        )
+        for precision in chosen.precisions
+    }
+
+
+def _describe(
+    config: RunConfig, trained: "TrainedModel", format_name: str, agreements: "dict[str, Agreement]"
+) -> dict[str, Any]:
+    """Describe what another program needs to use the network as `predict` does."""
+    from emdenoise.models.tiling import find_reach
+
+    step_px, reach_px = find_reach(trained.model)
+    return {
+        "format": format_name,
+        "workload": config.workload,
+        "weights_sha256": trained.weights_sha256,
+        "input": {"shape": [None, None, None, 1], "dtype": "float32", "step_px": step_px, "reach_px": reach_px},
+        "output": {"shape": [None, None, None, trained.description["output_channels"]], "dtype": "float32"},
+        "intensity": {
+            "source": config.data.source,
+            "scale_factor": config.data.scale_factor,
+            "window_of_mean": config.simulation.intensity_window if config.data.source == "graphene" else None,
+        },
+        "precisions": {
+            name: {**asdict(agreement), "is_good": agreement.is_good} for name, agreement in agreements.items()
+        },
+    }

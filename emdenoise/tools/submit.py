@@ -1,0 +1,40 @@
+"""`emdenoise submit`: packs runs, each a folder with output and model as a study leaves them, into one file."""
+
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+
+from emdenoise.config.loading import check_settings, load_settings
+from emdenoise.config.schema import RunConfig
+from emdenoise.files.locks import lock_folder
+from emdenoise.progress import Progress
+from emdenoise.tasks import Outcome
+from emdenoise.tools.archive import open_package
+
+
+def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: Progress) -> Outcome:
+    """Pack runs, each a folder with output and model as a study leaves them, into one file to hand in."""
+    from emdenoise.tools.archive import write_archive
+    from emdenoise.tools.packing import SystemDescription, build_package
+
+    system = load_settings(system_file, SystemDescription)
+    runs = sorted(path.parent for path in runs_dir.glob("*/output") if path.is_dir())
+    with ExitStack() as stack:
+        place = package_file.resolve().parent
+        stack.enter_context(lock_folder(place, is_written=True))
+        for run, part in product(runs, ("output", "model")):
+            stack.enter_context(lock_folder(run / part, is_written=False))
+        folder = stack.enter_context(open_package(place))
+        package = build_package(runs, system, _find_target(runs[0]) if runs else None, folder)
+        write_archive(folder, package_file)
+    progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
+    return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
+
+
+def _find_target(run: Path) -> float | None:
+    from emdenoise.results.task_record import read_record
+    from emdenoise.workloads import WORKLOADS
+
+    settings = read_record(run / "output", "test").settings
+    config = check_settings(settings, RunConfig, f"the settings in the records of {run.name}")
+    return WORKLOADS[config.workload].find_target(config)

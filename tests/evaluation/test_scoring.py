@@ -1,0 +1,193 @@
+"""Scoring a denoiser on a file: each image by itself, whatever the batch, and no wrong result gets a number."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emdenoise.dataset.record import Record
+from emdenoise.dataset.record_file import RecordFile, write_records
+from emdenoise.dataset.tiles import cut_record
+from emdenoise.evaluation.metrics.atoms import score_atoms
+from emdenoise.evaluation.metrics.intensity import mse, psnr, ssim
+from emdenoise.evaluation.scoring import ImageScores, score_denoiser, score_images
+from emdenoise.evaluation.throughput import Denoiser
+
+DrawRecords = Callable[..., Iterator[Record]]
+
+
+@pytest.fixture
+def images(drawn_files: dict[str, RecordFile]) -> RecordFile:
+    return drawn_files["test"]
+
+
+@pytest.fixture
+def write_images(tmp_path: Path) -> Iterator[Callable[[list[Record]], RecordFile]]:
+    """Give a function that writes records to a file and opens it."""
+    opened: list[RecordFile] = []
+
+    def write(records: list[Record]) -> RecordFile:
+        write_records(tmp_path / "images.h5", records, attributes={})
+        opened.append(RecordFile(tmp_path / "images.h5"))
+        return opened[-1]
+
+    yield write
+    for file in opened:
+        with file:
+            pass
+
+
+def score(denoise: Denoiser, images: RecordFile, batch_size: int = 4, tolerance: float = 0.5) -> ImageScores:
+    return score_denoiser(denoise, images, batch_size=batch_size, atom_tolerance_angstrom=tolerance)
+
+
+def halve(noisy: np.ndarray) -> np.ndarray:
+    return noisy / 2
+
+
+def remember_clean(images: RecordFile) -> Denoiser:
+    """Give a denoiser that knows the truth of every image."""
+    known = {noisy.tobytes(): clean for noisy, clean in zip(images.read("noisy"), images.read("clean"), strict=True)}
+    return lambda noisy: np.stack([known[image.tobytes()] for image in noisy])
+
+
+@pytest.mark.parametrize("denoise", [halve, lambda noisy: noisy])
+def test_scores_are_those_of_each_image_by_itself(denoise: Denoiser, images: RecordFile) -> None:
+    metrics = score(denoise, images).metrics
+    assert set(metrics) == {"mse", "psnr_db", "ssim", "atom_f1", "atom_error_angstrom"}
+    for index in range(len(images)):
+        denoised, clean = denoise(images.read("noisy", [index])), images.read("clean", [index])
+        atoms = score_atoms(denoised[0], images.read_atoms(index), pixel_size_angstrom=0.15, tolerance_angstrom=0.5)
+        expected = {
+            "mse": mse(denoised, clean)[0],
+            "psnr_db": psnr(denoised, clean, data_range=1)[0],
+            "ssim": ssim(denoised, clean, data_range=1)[0],
+            "atom_f1": atoms.f1,
+            "atom_error_angstrom": atoms.error_angstrom,
+        }
+        assert {name: values[index] for name, values in metrics.items()} == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 6, 100])
+def test_the_batch_size_does_not_change_a_score(batch_size: int, images: RecordFile) -> None:
+    reference = score(halve, images, 4).metrics
+    for name, values in score(halve, images, batch_size).metrics.items():
+        assert values.shape == (6,)
+        assert values.dtype == np.float64
+        assert np.array_equal(values, reference[name], equal_nan=True)
+
+
+def test_who_returns_the_truth_has_no_error(images: RecordFile) -> None:
+    metrics = score(remember_clean(images), images).metrics
+    assert metrics["mse"].tolist() == [0] * 6
+    assert metrics["psnr_db"].tolist() == [np.inf] * 6
+    assert metrics["ssim"] == pytest.approx(1)
+
+
+def test_psnr_is_that_of_intensities_from_zero_to_one(images: RecordFile) -> None:
+    metrics = score(halve, images).metrics
+    assert metrics["psnr_db"] == pytest.approx(-10 * np.log10(metrics["mse"]))
+    assert score_images(np.zeros((1, 16, 16)), np.full((1, 16, 16), 0.1))["psnr_db"] == pytest.approx(20)
+
+
+def test_atoms_count_within_the_given_tolerance(
+    write_images: Callable[[list[Record]], RecordFile], draw_records: DrawRecords
+) -> None:
+    rows, columns = np.mgrid[:32, :32]
+    clean = np.exp(-((rows - 16) ** 2 + (columns - 16) ** 2) / 8).astype(np.float32)
+    shifted = np.array([[16, 16 + 0.3 / 0.15]], np.float32)
+    records = [replace(record, clean=clean, atoms=shifted) for record in draw_records(2)]
+    images = write_images(records)
+    near, far = (score(remember_clean(images), images, tolerance=tolerance).metrics for tolerance in (0.2, 0.4))
+    assert near["atom_f1"].tolist() == [0, 0]
+    assert np.isnan(near["atom_error_angstrom"]).all()
+    assert far["atom_f1"].tolist() == [1, 1]
+    assert far["atom_error_angstrom"] == pytest.approx(0.3, abs=0.01)
+
+
+def test_without_known_atoms_no_atoms_are_scored(
+    write_images: Callable[[list[Record]], RecordFile], draw_records: DrawRecords
+) -> None:
+    images = write_images([replace(record, atoms=None) for record in draw_records(3)])
+    assert set(score(halve, images).metrics) == {"mse", "psnr_db", "ssim"}
+
+
+def test_the_denoiser_sees_every_image_once_after_one_batch_to_warm_up(images: RecordFile) -> None:
+    seen = []
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        seen.append(noisy)
+        return noisy
+
+    score_denoiser(denoise, images, batch_size=4, atom_tolerance_angstrom=0.5)
+    assert [len(noisy) for noisy in seen] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(seen[1:]), images.read("noisy"))
+
+
+def test_the_speed_is_that_of_the_method_without_the_first_batch(
+    images: RecordFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, durations_s = [0.0], iter([100.0, 2.0, 1.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        clock[0] += next(durations_s)
+        return noisy
+
+    assert score(denoise, images).images_per_second == pytest.approx(6 / 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_result_that_is_not_finite_is_refused(value: float, images: RecordFile) -> None:
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        denoised = noisy.copy()
+        denoised[-1, 3, 3] = value
+        return denoised
+
+    with pytest.raises(ValueError, match=r"the denoiser returned float32 \(4, 32, 32\), or values that are not finite"):
+        score(denoise, images)
+
+
+@pytest.mark.parametrize(
+    ("denoise", "shape"),
+    [
+        (lambda noisy: noisy[..., None], r"\(4, 32, 32, 1\)"),
+        (lambda noisy: noisy[:, 1:-1, 1:-1], r"\(4, 30, 30\)"),
+        (lambda noisy: noisy[:-1], r"\(3, 32, 32\)"),
+        (lambda noisy: noisy[0], r"\(32, 32\)"),
+    ],
+)
+def test_a_result_of_another_shape_is_refused(denoise: Denoiser, shape: str, images: RecordFile) -> None:
+    with pytest.raises(ValueError, match=f"the denoiser returned float32 {shape}"):
+        score(denoise, images)
+
+
+def test_an_image_that_is_its_own_truth_is_refused(
+    write_images: Callable[[list[Record]], RecordFile], draw_records: DrawRecords
+) -> None:
+    records = list(draw_records(3))
+    images = write_images([*records[:2], replace(records[2], noisy=records[2].clean)])
+    with pytest.raises(ValueError, match="image 2 is its own truth: noisy and clean are identical"):
+        score(halve, images)
+
+
+def test_images_that_were_cut_are_scored_whole(write_images: Callable[[list[Record]], RecordFile]) -> None:
+    rng = np.random.default_rng(0)
+    clean = [rng.random(shape, dtype=np.float32) for shape in [(70, 33), (20, 12), (32, 96)]]
+    whole = [
+        Record(noisy=image + np.float32(0.1) * (index + 1), clean=image, specimen=str(index), name=str(index))
+        for index, image in enumerate(clean)
+    ]
+    seen = []
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        seen.append(noisy.shape)
+        return noisy
+
+    images = write_images([tile for record in whole for tile in cut_record(record, 32)])
+    metrics = score(denoise, images, batch_size=4).metrics
+    assert metrics["mse"] == pytest.approx([0.01, 0.04, 0.09], rel=1e-4)
+    assert seen[1:] == [(1, 70, 33), (1, 20, 12), (1, 32, 96)]

@@ -1,0 +1,506 @@
+"""Packages: honest ones are accepted, and each way of tampering with one is refused with its reason."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emdenoise import __version__
+from emdenoise.config.loading import hash_settings
+from emdenoise.config.schema import RunConfig
+from emdenoise.evaluation.scoring import ImageScores
+from emdenoise.results.tables import summarise_scores
+from emdenoise.results.task_record import TaskRecord
+from emdenoise.tools.judging import judge_submission
+from emdenoise.tools.packages import read_submission
+from emdenoise.tools.packing import SystemDescription, build_package
+from emdenoise.workloads.contract import check_division
+
+TARGET_LOSS = 0.002
+SPECIMENS = ["a", "a", "b", "b", "c", "c"]
+START_S = 1_900_000_000
+SYSTEM = SystemDescription(
+    submitter="Institute of Tests",
+    system_name="Two cores",
+    status="research",
+    number_of_nodes=1,
+    host_processors_per_node=1,
+    host_processor_model_name="CPU",
+    host_processor_core_count=2,
+    host_memory_capacity="16 GiB",
+    accelerators_per_node=0,
+    framework="TensorFlow",
+    operating_system="Linux",
+)
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_time(seconds: float) -> str:
+    return datetime.fromtimestamp(START_S + seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def write_run(folder: Path, config: RunConfig) -> None:
+    """Write what an honest run leaves: records, scores, weights."""
+    rng = np.random.default_rng(config.seed)
+    begun = 1000.0 * config.seed
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "model.weights.h5").write_bytes(f"weights {config.seed}".encode())
+    weights = hash_text(f"values {config.seed}")
+    description = {"weights_sha256": weights, "file_sha256": hash_text(f"weights {config.seed}")}
+    (folder / "model" / "model.json").write_text(json.dumps(description))
+    history = [
+        {
+            "epoch": number + 1,
+            "loss": 0.01 / (1 + number),
+            "validation_loss": 0.005 / (1 + number),
+            "learning_rate": 0.01,
+            "train_s": 2.0,
+            "validation_s": 0.5,
+            "first_step_s": 0.1,
+            "images_per_second": 300.0,
+            "num_images": 600,
+            "started_at_ms": int((START_S + begun + 31 + 2.6 * number) * 1000),
+        }
+        for number in range(10)
+    ]
+    methods = {
+        name: {"psnr_db": [float(value) for value in rng.uniform(low, low + 2, 6)]}
+        for name, low in (("noisy", 13), ("gaussian", 27), ("network", 30))
+    }
+    data = {f"{split}.h5": hash_text(split) for split in ("train", "validation", "test")}
+    facts: dict[str, dict[str, Any]] = {
+        "download": {"started_at": make_time(begun), "duration_s": 10.0, "phases_s": {"download": 9.0}},
+        "preprocess": {"started_at": make_time(begun + 15), "duration_s": 5.0, "outputs": data},
+        "train": {
+            "started_at": make_time(begun + 30),
+            "duration_s": 40.0,
+            "phases_s": {"train": 8.0},
+            "inputs": {name: data[name] for name in ("train.h5", "validation.h5")},
+            "outputs": {"weights": weights},
+            "results": {"history": history, "num_validation_images": 100, "num_continued_epochs": 0},
+        },
+        "test": {
+            "started_at": make_time(begun + 75),
+            "duration_s": 30.0,
+            "inputs": {name: data[name] for name in ("validation.h5", "test.h5")} | {"weights": weights},
+            "results": {"per_image": methods, "specimens": SPECIMENS},
+        },
+    }
+    for task, changes in facts.items():
+        record = TaskRecord(
+            **{
+                "task": task,
+                "emdenoise_version": __version__,
+                "commit": "a" * 40,
+                "is_dirty": False,
+                "settings": config.model_dump(mode="json"),
+                "settings_sha256": hash_settings(config),
+                "inputs": {},
+                "outputs": {},
+                "phases_s": {},
+                "environment": {"cpu_model": "CPU"},
+                "results": {},
+                **changes,
+            }
+        )
+        path = folder / "output" / "records" / f"{task}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(record.model_dump_json())
+    scores = {
+        name: ImageScores({metric: np.array(values) for metric, values in metrics.items()}, 100.0)
+        for name, metrics in methods.items()
+    }
+    summary = summarise_scores(config, scores, SPECIMENS)
+    (folder / "output" / "scores.json").write_text(json.dumps(summary))
+
+
+def build(folder: Path, configs: list[RunConfig]) -> Path:
+    for config in configs:
+        write_run(folder / "runs" / str(config.seed), config)
+    runs = sorted((folder / "runs").iterdir())
+    build_package(runs, SYSTEM, TARGET_LOSS, folder / "package")
+    return folder / "package"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Give an honest package of the closed division."""
+    return build(tmp_path, [RunConfig(seed=seed) for seed in range(5)])
+
+
+def judge(folder: Path) -> list[str]:
+    submission, problems = read_submission(folder)
+    if submission is not None:
+        problems = problems + judge_submission(submission, lambda config: TARGET_LOSS, check_division)
+    return problems
+
+
+def test_an_honest_package_of_the_closed_division_has_no_problem(package: Path) -> None:
+    assert judge(package) == []
+
+
+def test_an_honest_package_of_the_open_division_needs_one_run(tmp_path: Path) -> None:
+    training = RunConfig().training.model_copy(update={"flip": True})
+    assert judge(build(tmp_path, [RunConfig(division="open", training=training)])) == []
+
+
+def test_it_is_laid_out_like_packages_of_mlperf(package: Path) -> None:
+    assert (package / "closed/institute_of_tests/systems/two_cores.json").is_file()
+    assert (package / "closed/institute_of_tests/results/two_cores/denoise/run_4/result.txt").is_file()
+
+
+class Tamper:
+    """Changes a package as a forger does who also makes the hashes fit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "closed" / "institute_of_tests"
+        self.runs = self.root / "results" / "two_cores" / "denoise"
+
+    def edit(self, name: str, change: Callable[[Any], object], run: int = 0) -> None:
+        path = self.runs / f"run_{run}" / name
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    def edit_package(self, **changes: Any) -> None:
+        path = self.folder / "package.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    def edit_all(self, change: Callable[[Any], object], run: int = 0) -> None:
+        for task in ("download", "preprocess", "train", "test"):
+            self.edit(f"records/{task}.json", change, run)
+
+    def edit_settings(self, section: str, run: int | None = None, **changes: Any) -> None:
+        def change(record: Any) -> None:
+            record["settings"][section] |= changes
+            record["settings_sha256"] = hash_settings(RunConfig.model_validate_json(json.dumps(record["settings"])))
+
+        for number in range(5) if run is None else [run]:
+            self.edit_all(change, number)
+
+    def edit_log(self, change: Callable[[list[str]], object], run: int = 0) -> None:
+        path = self.runs / f"run_{run}" / "result.txt"
+        lines = path.read_text().splitlines()
+        change(lines)
+        path.write_text("\n".join(lines) + "\n")
+
+    def copy_run(self, source: int, destination: int) -> None:
+        for path in (self.runs / f"run_{source}").rglob("*"):
+            if path.is_file():
+                self.copy_file(path.relative_to(self.runs / f"run_{source}").as_posix(), source, destination)
+
+    def copy_file(self, name: str, source: int, destination: int) -> None:
+        (self.runs / f"run_{destination}" / name).write_bytes((self.runs / f"run_{source}" / name).read_bytes())
+
+    def write(self, name: str, text: str, run: int = 0) -> None:
+        (self.runs / f"run_{run}" / name).write_text(text)
+
+    def reseal(self) -> None:
+        files = {
+            path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.folder.rglob("*")
+            if path.is_file() and path.name != "package.json"
+        }
+        self.edit_package(files=files)
+
+
+def set_item(*path: Any, value: Any) -> Callable[[Any], None]:
+    def change(content: Any) -> None:
+        for name in path[:-1]:
+            content = content[name]
+        content[path[-1]] = value
+
+    return change
+
+
+def delete_folder(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+
+
+PER_IMAGE = ("results", "per_image", "network", "psnr_db")
+HISTORY = ("results", "history")
+SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
+    "a score in scores.json": (
+        lambda it: it.edit("scores.json", set_item("methods", "network", "psnr_db", "mean", value=39.0)),
+        "run_0: scores.json does not follow from the scores of the images: network",
+    ),
+    "a baseline made worse in scores.json": (
+        lambda it: it.edit("scores.json", set_item("methods", "gaussian", "psnr_db", "mean", value=9.0)),
+        "scores.json does not follow from the scores of the images: gaussian",
+    ),
+    "the score of an image": (
+        lambda it: it.edit("records/test.json", set_item(*PER_IMAGE, 0, value=45.0)),
+        "scores.json does not follow from the scores of the images: network",
+    ),
+    "a narrower interval": (
+        lambda it: it.edit("scores.json", set_item("methods", "network", "psnr_db", "low", value=30.9)),
+        "scores.json does not follow",
+    ),
+    "a score that is not a number": (
+        lambda it: it.edit("records/test.json", set_item(*PER_IMAGE, 0, value=float("nan"))),
+        "test.json: results.per_image.network.psnr_db.0: Input should be a finite number",
+    ),
+    "bad images left out": (
+        lambda it: it.edit(
+            "records/test.json", lambda record: record["results"]["per_image"]["network"]["psnr_db"].pop()
+        ),
+        "network psnr_db has 5 images of 6",
+    ),
+    "no scores of images": (
+        lambda it: it.edit("records/test.json", lambda record: record["results"].pop("per_image")),
+        "test.json: results.per_image: Field required",
+    ),
+    "a run copied": (lambda it: it.copy_run(0, 3), "run_3 has the seed of run_0"),
+    "a run copied with a new seed": (
+        lambda it: (it.copy_run(0, 3), it.edit_all(set_item("settings", "seed", value=77), 3)),
+        "run_3 has the weights of run_0",
+    ),
+    "a run copied with a new seed and hash": (
+        lambda it: (
+            it.copy_run(0, 3),
+            it.edit_all(set_item("settings", "seed", value=77), 3),
+            it.edit_all(set_item("settings_sha256", value=hash_settings(RunConfig(seed=77))), 3),
+            it.edit("model/model.json", set_item("weights_sha256", value="b" * 64), 3),
+            it.edit("records/train.json", set_item("outputs", "weights", value="b" * 64), 3),
+            it.edit("records/test.json", set_item("inputs", "weights", value="b" * 64), 3),
+        ),
+        "run_3 has the start of the training of run_0",
+    ),
+    "the weights of another run": (
+        lambda it: it.copy_file("model/model.weights.h5", 2, 1),
+        "run_1: model.weights.h5 is not the file that model.json names",
+    ),
+    "the model of another run": (
+        lambda it: [it.copy_file(f"model/{name}", 2, 1) for name in ("model.json", "model.weights.h5")],
+        "run_1: weights, training and test do not belong together",
+    ),
+    "tested with other weights": (
+        lambda it: it.edit("records/test.json", set_item("inputs", "weights", value="c" * 64)),
+        "weights, training and test do not belong together",
+    ),
+    "trained on test images": (
+        lambda it: (
+            it.edit("records/train.json", set_item("inputs", "train.h5", value=hash_text("test"))),
+            it.edit("records/preprocess.json", set_item("outputs", "train.h5", value=hash_text("test"))),
+        ),
+        "the same: trained on test images",
+    ),
+    "trained on test images beside the others": (
+        lambda it: it.edit("records/train.json", set_item("inputs", "test.h5", value=hash_text("test"))),
+        "train read more than training and validation images",
+    ),
+    "trained on images that preprocess did not write": (
+        lambda it: it.edit("records/train.json", set_item("inputs", "train.h5", value="d" * 64)),
+        "train read another train.h5 than preprocess wrote",
+    ),
+    "tested on images that preprocess did not write": (
+        lambda it: it.edit("records/test.json", set_item("inputs", "test.h5", value="d" * 64)),
+        "test read another test.h5 than preprocess wrote",
+    ),
+    "other preprocessing": (
+        lambda it: it.edit("records/preprocess.json", set_item("settings", "simulation", "margin_px", value=0)),
+        "preprocess ran with other settings than test",
+    ),
+    "easier images in the closed division": (
+        lambda it: it.edit_settings("simulation", dose_e_per_angstrom2=[8000.0, 9000.0]),
+        "simulation.dose_e_per_angstrom2 is",
+    ),
+    "another optimizer in the closed division": (
+        lambda it: it.edit_settings("training", optimizer="sgd"),
+        "training.optimizer is sgd, fixed to adam",
+    ),
+    "another network in the closed division": (
+        lambda it: it.edit_settings("model", filters=[16, 32, 64]),
+        "model.filters is",
+    ),
+    "crops in the closed division": (
+        lambda it: it.edit_settings("training", crop_size_px=128),
+        "training.crop_size_px is 128",
+    ),
+    "another learning rate in one run": (
+        lambda it: it.edit_settings("training", 2, learning_rate=0.02),
+        "the runs differ in settings",
+    ),
+    "settings without their hash": (
+        lambda it: [it.edit_all(set_item("settings", "training", "epochs", value=50), run) for run in range(5)],
+        "the hash of its settings is not that of its settings",
+    ),
+    "four runs": (lambda it: delete_folder(it.runs / "run_4"), "4 whole runs; division closed needs 5"),
+    "files that differ from the commit": (
+        lambda it: it.edit_all(set_item("is_dirty", value=True)),
+        "files that differ from their commit",
+    ),
+    "another commit in one run": (
+        lambda it: it.edit_all(set_item("commit", value="e" * 40), 4),
+        "train ran with commit eeeeeeeeeeee, the package names aaaaaaaaaaaa",
+    ),
+    "another version": (lambda it: it.edit_package(emdenoise_version="9.9.0"), "made with EMDenoise 9.9.0"),
+    "another organisation's system": (
+        lambda it: (it.root / "systems" / "two_cores.json").write_text(
+            SYSTEM.model_copy(update={"submitter": "B"}).model_dump_json()
+        ),
+        "of another organisation or system",
+    ),
+    "a log cut off": (
+        lambda it: it.edit_log(lambda lines: lines.pop()),
+        "result.txt: Required EXACTLY_ONE occurrence of 'run_stop'",
+    ),
+    "a log whose clock goes backwards": (
+        lambda it: it.edit_log(
+            lambda lines: lines.__setitem__(-1, lines[-1].replace('"time_ms": 19', '"time_ms": 18'))
+        ),
+        "result.txt: CHECK for 'run_stop' failed",
+    ),
+    "a faster log": (
+        lambda it: it.edit_log(lambda lines: lines.__delitem__(slice(-6, -1))),
+        "result.txt does not follow from the record of the training",
+    ),
+    "no log": (lambda it: (it.runs / "run_0/result.txt").unlink(), "has no result.txt"),
+    "a log of another run": (
+        lambda it: it.copy_file("result.txt", 1, 0),
+        "result.txt does not follow",
+    ),
+    "a target that was not reached": (
+        lambda it: it.edit(
+            "records/train.json", lambda record: [e.update(validation_loss=0.5) for e in record["results"]["history"]]
+        ),
+        "result.txt does not follow",
+    ),
+    "a shorter training time": (
+        lambda it: it.edit("records/train.json", set_item("duration_s", value=3.0)),
+        "run_0: the parts of train take longer than the whole",
+    ),
+    "a faster epoch": (
+        lambda it: it.edit("records/train.json", set_item(*HISTORY, 1, "train_s", value=0.2)),
+        "epoch 2: images, seconds and images/s do not agree",
+    ),
+    "an epoch before the one before": (
+        lambda it: it.edit("records/train.json", set_item(*HISTORY, 2, "started_at_ms", value=START_S * 1000)),
+        "epoch 3 started before the one before it ended",
+    ),
+    "an epoch left out": (
+        lambda it: it.edit("records/train.json", lambda record: record["results"]["history"].pop(1)),
+        "has 9 of 10 epochs",
+    ),
+    "tested before it was trained": (
+        lambda it: it.edit("records/test.json", set_item("started_at", value=make_time(20))),
+        "test started before train ended",
+    ),
+    "a continued training": (
+        lambda it: it.edit("records/train.json", set_item("results", "num_continued_epochs", value=2)),
+        "result.txt cannot be compared with the record",
+    ),
+    "a file of its own": (
+        lambda it: (it.runs / "run_0" / "extra.py").write_text("print()"),
+        "extra.py does not belong into a package",
+    ),
+    "a record that is no record": (
+        lambda it: (it.runs / "run_0/records/train.json").write_text("{}"),
+        "run_0: train.json",
+    ),
+    "a record nested without end": (
+        lambda it: (it.runs / "run_0/scores.json").write_text("[" * 100_000),
+        "scores.json cannot be read",
+    ),
+    "a training ten times shorter": (
+        lambda it: [
+            it.edit("records/train.json", lambda record: record["results"]["history"].__delitem__(slice(1, None)), run)
+            for run in range(5)
+        ],
+        "has 1 of 10 epochs",
+    ),
+    "all images of one specimen": (
+        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=6 * ["a"])),
+        "scores.json does not follow",
+    ),
+    "preprocessed files that were not downloaded": (
+        lambda it: it.edit("records/preprocess.json", set_item("inputs", value={"graphene/train.h5": "f" * 64})),
+        "preprocess read other files than download left",
+    ),
+    "a mirror in the closed division": (
+        lambda it: it.edit_settings("data", mirror="/somewhere"),
+        "data.mirror is set",
+    ),
+    "more accelerators than the system has": (
+        lambda it: it.edit("records/train.json", set_item("environment", "accelerators", value=["GPU"])),
+        "run_0: 1 accelerators, the system has 0",
+    ),
+    "a system outside the package": (
+        lambda it: it.edit_package(system="../../../../outside"),
+        "package.json: system",
+    ),
+    "a commit that is none": (lambda it: it.edit_package(commit="my fork"), "package.json: commit"),
+    "a name without end": (lambda it: it.edit_package(files={"a" * 5000: "a" * 64}), "package.json: files"),
+    "scores that are a list": (lambda it: it.write("scores.json", "[]"), "scores.json has no scores of methods"),
+    "a log of empty events": (lambda it: it.write("result.txt", ":::MLLOG {}\n"), "result.txt"),
+    "an epoch without its time": (
+        lambda it: it.edit("records/train.json", lambda record: record["results"]["history"][0].pop("train_s")),
+        "train.json: results.history.0.train_s: Field required",
+    ),
+    "an epoch without end": (
+        lambda it: it.edit("records/train.json", set_item(*HISTORY, 0, "validation_s", value=float("inf"))),
+        "train.json: results.history.0.validation_s",
+    ),
+    "scores of images that are a list": (
+        lambda it: it.edit("records/test.json", set_item("results", "per_image", value=[])),
+        "test.json: results.per_image",
+    ),
+    "a processor that is a list": (
+        lambda it: it.edit("records/train.json", set_item("environment", "cpu_model", value=[])),
+        "the runs differ in processor",
+    ),
+    "work without end": (
+        lambda it: it.edit_settings("evaluation", num_resamples=1_000_000_000),
+        "asks for more images or resamples than a judge makes",
+    ),
+    "images without end": (
+        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=100_000 * ["a"])),
+        "test.json: results.specimens",
+    ),
+    "no package.json": (lambda it: (it.folder / "package.json").write_text("[]"), "package.json"),
+}
+UNSEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
+    "a file changed": (
+        lambda it: it.edit("scores.json", set_item("split", value="train")),
+        "is not the file that package.json names",
+    ),
+    "a file missing": (lambda it: (it.runs / "run_0/scores.json").unlink(), "scores.json is missing"),
+    "a file added": (lambda it: (it.root / "notes.txt").write_text("x"), "notes.txt is not named in package.json"),
+}
+
+
+@pytest.mark.parametrize("name", SEALED)
+def test_a_package_that_was_tampered_with_is_refused_with_its_reason(name: str, package: Path) -> None:
+    tamper, reason = SEALED[name]
+    it = Tamper(package)
+    tamper(it)
+    if name not in ("no package.json", "a name without end"):
+        it.reseal()
+    problems = judge(package)
+    assert any(reason in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("name", UNSEALED)
+def test_hashes_show_what_was_changed(name: str, package: Path) -> None:
+    tamper, reason = UNSEALED[name]
+    tamper(Tamper(package))
+    problems = judge(package)
+    assert any(reason in problem for problem in problems), problems
+
+
+def test_all_problems_are_listed(package: Path) -> None:
+    it = Tamper(package)
+    for name in ("a score in scores.json", "another commit in one run", "a log cut off"):
+        SEALED[name][0](it)
+    it.reseal()
+    assert len(judge(package)) >= 3

@@ -1,0 +1,100 @@
+"""An image file as a network expects it: the intensities of preprocess, read by slices, one line where it cannot be."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from emdenoise.config.schema import RunConfig
+from emdenoise.errors import DataError, MissingInputError
+from emdenoise.sources.folder import read_folder
+from emdenoise.tools import staging
+from emdenoise.tools.staging import stage_images
+
+Config = Callable[..., RunConfig]
+COUNTS = np.random.default_rng(0).poisson(90, (3, 40, 56)).astype(np.uint16)
+
+
+def write_hdf5(path: Path, **images: np.ndarray) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, values in images.items():
+            file[name] = values
+            file[name].attrs["pixel_size_angstrom"] = 0.25
+    return path
+
+
+def stage(path: Path, config: RunConfig) -> np.ndarray:
+    scratch = path.with_name("scratch.h5")
+    with stage_images(path, scratch, config) as staged:
+        images = staged.noisy[()]
+    assert not scratch.exists()
+    return images
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+@pytest.mark.parametrize("form", ["tif", "h5"])
+def test_images_are_stored_as_preprocess_stores_them(
+    form: str, factor: float, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "BLOCK_PIXELS", 100)
+    config = tiny_config(
+        data={"source": "folder", "tile_size_px": 64, "scale_factor": factor}, simulation={"image_size_px": 256}
+    )
+    folder = tmp_path / "raw" / "folder"
+    folder.mkdir(parents=True)
+    for number, image in enumerate(COUNTS):
+        imageio.imwrite(folder / f"{number}.tif", image)
+    records = {record.specimen: record for split in read_folder(config, tmp_path / "raw").values() for record in split}
+    for number, image in enumerate(COUNTS):
+        path = folder / f"{number}.tif"
+        given = write_hdf5(tmp_path / "a.h5", counts=image) if form == "h5" else path
+        (staged,) = stage(given, config)
+        height, width = staged.shape
+        assert np.array_equal(staged, records[path.name].noisy[:height, :width])
+
+
+def test_the_contrast_window_of_simulated_images_is_found_from_the_mean(tiny_config: Config, tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "a.h5", counts=COUNTS)
+    scratch = tmp_path / "scratch.h5"
+    with stage_images(path, scratch, tiny_config()) as staged:
+        assert staged.noisy[()] == pytest.approx(
+            (COUNTS / COUNTS.mean(axis=(1, 2), keepdims=True) - 0.6) / 0.8, abs=1e-5
+        )
+        restored = [scale.restore(image) for scale, image in zip(staged.scales, staged.noisy[()], strict=True)]
+        assert np.array(restored) == pytest.approx(COUNTS, rel=1e-5)
+        assert staged.pixel_size_angstrom == 0.25
+
+
+@pytest.mark.parametrize(
+    ("source", "images", "message"),
+    [
+        ("graphene", {"a": COUNTS - 95.0}, r"a\.h5: its mean intensity is -.*; expected counts, above 0, .*; undo"),
+        ("graphene", {"a": np.full((4, 4), np.nan)}, r"a\.h5 frame 0: 16 pixels are NaN or infinite; all must be"),
+        ("graphene", {"a": np.full((4, 4), 1e300)}, r"a\.h5 frame 0: 16 pixels are NaN or infinite"),
+        ("graphene", {"a": COUNTS, "b": COUNTS}, r"holds 2 data sets of images .*; expected one, .*; write the"),
+        ("graphene", {"a": np.zeros(4)}, r"holds 0 data sets of images \(data sets: /a \(4,\)\); expected one"),
+        ("emps", {"a": COUNTS * 9}, r"values from .* to .*; the network was trained with source emps, from 0 to 255"),
+        ("em_graphene_sim", {"a": COUNTS}, r"trained with source em_graphene_sim, from -1 to 3; bring the image"),
+    ],
+)
+def test_images_that_the_network_cannot_know_are_one_line(
+    source: str, images: dict[str, np.ndarray], message: str, tiny_config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        stage(write_hdf5(tmp_path / "a.h5", **images), tiny_config(data={"source": source}))
+
+
+def test_files_that_are_no_images_are_one_line(tiny_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"/a\.tif is not there; give an --image_file that exists\."):
+        stage(tmp_path / "a.tif", tiny_config())
+    for name, message in (
+        ("a.txt", r"/a\.txt: \.txt is no format of micrographs; give"),
+        ("a.h5", r"/a\.h5: cannot be read .*; expected whole HDF5; copy it again"),
+        ("a.tif", r"/a\.tif: 5 bytes that cannot be read"),
+    ):
+        (tmp_path / name).write_bytes(b"wrong")
+        with pytest.raises(DataError, match=message):
+            stage(tmp_path / name, tiny_config())

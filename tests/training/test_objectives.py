@@ -1,0 +1,76 @@
+"""The loss and the score of masks against their formulas in NumPy, and against the score of the test."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.evaluation.metrics.masks import score_masks
+from emdenoise.training.objectives import choose_loss, choose_metrics, compute_dice
+
+RNG = np.random.default_rng(3)
+MASK = RNG.integers(0, 3, (4, 8, 8, 1)).astype(np.uint8)
+LOGITS = RNG.normal(size=(4, 8, 8, 3)).astype(np.float32)
+
+
+def compute(function: Any, mask: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    result: np.ndarray = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(mask), logits))
+    return result
+
+
+def make_loss(balance: float) -> Any:
+    return choose_loss(TrainingSettings(loss="dice_cross_entropy", label_balance=balance))
+
+
+def make_logits(mask: np.ndarray, sureness: float) -> np.ndarray:
+    return (sureness * np.eye(3)[mask[..., 0]]).astype(np.float32)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_the_loss_is_the_cross_entropy_plus_one_minus_dice_of_the_literature(balance: float) -> None:
+    probability = np.exp(LOGITS.astype(np.float64))
+    probability /= probability.sum(axis=-1, keepdims=True)
+    truth = np.eye(3)[MASK[..., 0]]
+    weight = (truth.mean(axis=(0, 1, 2)) ** -balance)[MASK[..., 0]]
+    cross_entropy = np.average(-np.log((probability * truth).sum(axis=-1)), weights=weight)
+    overlap, total = (probability * truth).sum(axis=(0, 1, 2)), (probability + truth).sum(axis=(0, 1, 2))
+    dice = ((2 * overlap + 1) / (total + 1)).mean()
+    found = float(compute(make_loss(balance), MASK, LOGITS))
+    assert found == pytest.approx(cross_entropy + 1 - dice, rel=1e-5)
+
+
+def test_labels_alike_means_that_every_label_has_the_mean_of_its_pixels() -> None:
+    truth = np.eye(3)[MASK[..., 0]]
+    probability = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=-1, keepdims=True)
+    each = -(np.log(probability) * truth).sum(axis=(0, 1, 2)) / truth.sum(axis=(0, 1, 2))
+    difference = float(compute(make_loss(1.0), MASK, LOGITS)) - float(compute(make_loss(0.0), MASK, LOGITS))
+    plain = -(np.log(probability) * truth).sum(axis=-1).mean()
+    assert difference == pytest.approx(each.mean() - plain, abs=1e-5)
+
+
+def test_the_loss_is_zero_where_sure_and_right_and_large_where_sure_and_wrong() -> None:
+    assert float(compute(make_loss(1.0), MASK, make_logits(MASK, 50))) == pytest.approx(0, abs=1e-5)
+    wrong = ((MASK + 1) % 3).astype(np.uint8)
+    assert float(compute(make_loss(1.0), wrong, make_logits(MASK, 50))) > 10
+
+
+def test_a_label_that_no_image_has_gives_a_finite_loss() -> None:
+    only_background = np.zeros_like(MASK)
+    assert np.isfinite(compute(make_loss(1.0), only_background, LOGITS))
+
+
+def test_the_dice_of_training_is_the_dice_of_the_test() -> None:
+    mask = np.where(np.arange(4)[:, None, None, None] == 0, 0, MASK).astype(np.uint8)  # an image of one label
+    expected = score_masks(LOGITS.argmax(axis=-1).astype(np.uint8), mask[..., 0], ["a", "b", "c"])["dice"]
+    assert compute(compute_dice, mask, LOGITS) == pytest.approx(expected, rel=1e-5)
+    assert compute(compute_dice, mask, make_logits(mask, 5)) == pytest.approx(np.ones(4))
+
+
+def test_masks_have_a_loss_and_a_score_of_their_own() -> None:
+    masks, images = TrainingSettings(loss="dice_cross_entropy"), TrainingSettings()
+    assert callable(choose_loss(masks))
+    assert [metric.name for metric in choose_metrics(masks)] == ["dice"]
+    assert choose_loss(images) == "mean_squared_error"
+    assert choose_metrics(images) == []
