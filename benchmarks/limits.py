@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emdenoise.config.architectures import UNetSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.models import build_model
 from emdenoise.models.fusion import fuse_upsampling
 

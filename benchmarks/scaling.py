@@ -12,7 +12,7 @@ import math
 
 import keras
 
-from emdenoise.config.architectures import UNetSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.models import build_model
 
 PER_NODE = 8

@@ -91,7 +91,7 @@ def bench_precision() -> Values:
 
 def build_learner(settings: TrainingSettings, seed: int = 0) -> Any:
     """Build the closed network, ready to learn."""
-    from emdenoise.config.architectures import UNetSettings
+    from emdenoise.models.unet import UNetSettings
     from emdenoise.models import build_model
     from emdenoise.models.backend import prepare_backend
     from emdenoise.training.learners import make_learner

@@ -12,7 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from emdenoise.config.architectures import DnCNNSettings, Settings, UNetSettings
+from emdenoise.config.base import Settings
+from emdenoise.models.dncnn import DnCNNSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.config.schema import RunConfig
 from emdenoise.results.task_record import TaskRecord
 

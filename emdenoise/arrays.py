@@ -1,5 +1,7 @@
 """Checks of image arrays where they enter the program."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -7,6 +9,8 @@ FloatImage = npt.NDArray[np.float32]
 """float32 images in [0, 1], shape (height, width) or (num_images, height, width)."""
 Mask = npt.NDArray[np.uint8]
 """uint8 labels, shape (height, width) or (num_images, height, width)."""
+Sample = dict[str, npt.NDArray[Any]]
+"""Fields by name (`dataset/fields.py`), each (batch, height, width, channels); a complex field has two channels."""
 Values = npt.NDArray[np.float64]
 """float64 numbers, shape (num_values,)."""
 

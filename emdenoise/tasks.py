@@ -74,44 +74,35 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     group = join_processes(config.num_processes)  # before Keras is imported
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.dataset.sampler import TrainingBatches, WholeImages
     from emdenoise.models.backend import list_accelerators
     from emdenoise.models.checkpoints import set_aside
     from emdenoise.results.preconditions import check_data
     from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, write_record
-    from emdenoise.training.epochs import run_epochs
     from emdenoise.training.pretraining import pretrain_network
-    from emdenoise.training.start import agree_on_weights, keep_network, open_checkpoint, start_learner
-    from emdenoise.training.transfer import choose_freeze
+    from emdenoise.training.start import Lesson, agree_on_weights, keep_network, open_checkpoint, start_learner
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
 
     workload = WORKLOADS[config.workload]
-    check_division(config)
+    check_division(config, workload)
     inputs = check_data(config, data_dir, "train.h5", "validation.h5", is_hashed=group.is_leader)
     recorder = TaskRecorder("train", config)
     checkpoint = open_checkpoint(config, group, model_dir, inputs)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
-        num_outputs, num_validation = workload.count_outputs(images), len(validation)
+        lesson = Lesson(workload.make_objective(config.training), workload.make_ports(images), images, validation)
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
-        batches = TrainingBatches(images, workload.fields, config.training, config.seed, group)
-        learner, learned = start_learner(config, batches, pretrained, num_outputs, group=group, progress=progress)
-        whole = WholeImages(validation, workload.fields, config.evaluation.batch_size, group)
-        freeze = choose_freeze(config.pretraining)
+        start = start_learner(config, lesson, pretrained, group=group, progress=progress)
         with recorder.phase("train"):
-            result = run_epochs(
-                learner, batches, whole, config.training, checkpoint=checkpoint, progress=progress, freeze=freeze
-            )
-    weights = agree_on_weights(learner, group)
+            result = start.run(config.training, checkpoint, progress)
+    weights = agree_on_weights(start.learner, group)
     if group.is_leader:
         set_aside(model_dir, weights, progress)
         forget_record(model_dir, "train")
-    keep_network(learner.model, config, group, model_dir, num_outputs=num_outputs, inputs=inputs)
+    keep_network(start.network.model, config, group, model_dir, ports=lesson.ports, inputs=inputs)
     if not group.is_leader:
         return Outcome(f"Process {group.rank} of {group.size} ends with weights {weights[:12]}; process 0 keeps them.")
-    learned |= {"target_loss": workload.find_target(config), "num_validation_images": num_validation}
-    found = result.describe(learner.model) | learned
+    found = result.describe(start.network.model) | start.facts | workload.describe_target(config)
     record = recorder.describe(inputs, {"weights": weights}, found, list_accelerators())
     forget_record(output_dir, "test")  # it is of the model before
     for folder in (output_dir, model_dir):  # with the record beside the model the training is done
@@ -128,18 +119,20 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     from emdenoise.files.atomic import write_json
     from emdenoise.models.backend import list_accelerators, prepare_backend
     from emdenoise.models.checkpoints import load_model
-    from emdenoise.models.tiling import make_method
+    from emdenoise.models.tiling import TiledMethod
     from emdenoise.results.preconditions import check_data, check_model
-    from emdenoise.results.report import write_report
+    from emdenoise.results.report import ReportWords, write_report
     from emdenoise.results.tables import make_table, summarise_scores
     from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, read_record, write_record
+    from emdenoise.sources import SOURCES
     from emdenoise.training.pretraining import show_pretrained
     from emdenoise.workloads import WORKLOADS
     from emdenoise.workloads.contract import check_division
+    from emdenoise.workloads.evaluate import evaluate
 
     config = load_config(parameters_file)
     workload = WORKLOADS[config.workload]
-    check_division(config)
+    check_division(config, workload)
     inputs = check_data(config, data_dir, "validation.h5", "test.h5")
     recorder = TaskRecorder("test", config)
     prepare_backend(config.training, config.seed)
@@ -150,9 +143,8 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
         image_specimens = [specimens[tiles[0]] for tiles in images.list_whole_images()]
         progress.say(f"Testing on {len(image_specimens)} images, weights {trained.weights_sha256[:12]}.")
         with recorder.phase("evaluate"):
-            evaluation = workload.evaluate(
-                config, make_method(trained.model, workload.target_field), validation, images, progress
-            )
+            network = TiledMethod(trained.network, trained.ports.head)
+            evaluation = evaluate(workload, config, network, validation=validation, test=images, progress=progress)
         scores = summarise_scores(config, evaluation.methods, image_specimens)
     forget_record(output_dir, "test")
     copy_records(model_dir, output_dir)
@@ -160,8 +152,10 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     inputs |= {"weights": trained.weights_sha256}
     found = evaluation.describe() | {"specimens": image_specimens}
     record = recorder.describe(inputs, {}, found, list_accelerators())
-    pictures = show_pretrained(config, model_dir, evaluation.pictures["noisy"]) | evaluation.pictures
-    write_report(output_dir, workload.description, workload.main_metric, scores, pictures, test=record)
+    pictures = show_pretrained(config, model_dir, evaluation.pictures[workload.inputs[0]]) | evaluation.pictures
+    meaning = SOURCES[config.data.source].describe_intensity(config)
+    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, meaning)
+    write_report(output_dir, words, scores, pictures, colours=evaluation.colours, test=record)
     write_record(output_dir, record)
     return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))
 

@@ -16,7 +16,7 @@ import yaml
 
 from emdenoise import errors
 from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, main
-from emdenoise.config.architectures import UNetSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.config.loading import load_config
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import EMDenoiseError

@@ -11,14 +11,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
-from emdenoise.config.architectures import DnCNNSettings, UNetSettings
+from emdenoise.config.choices import find_network_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import MissingInputError, SettingsError
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
-ARCHITECTURES: dict[str, type[BaseModel]] = {"unet": UNetSettings, "dncnn": DnCNNSettings}
-
-
 MAX_FILE_BYTES = 1_000_000
 
 
@@ -126,7 +123,7 @@ def check_settings(values: dict[str, Any], kind: type[AnySettings], name: str) -
         # As JSON, because lists are then tuples and nothing else is converted.
         return kind.model_validate_json(to_json(values, inf_nan_mode="strings"))
     except ValidationError as error:
-        problems = "; ".join(_explain(detail, kind) for detail in error.errors())
+        problems = "; ".join(_explain(detail, kind, values) for detail in error.errors())
         raise SettingsError(f"{name}: {problems}.") from error
 
 
@@ -140,19 +137,18 @@ def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _explain(detail: ErrorDetails, kind_of_settings: type[BaseModel]) -> str:
+def _explain(detail: ErrorDetails, kind_of_settings: type[BaseModel], values: dict[str, Any]) -> str:
     """Say what was received, what was expected."""
-    location = [part for part in detail["loc"] if part not in ARCHITECTURES]
+    location = detail["loc"]
     name, received, context = ".".join(map(str, location)) or "settings", detail["input"], detail.get("ctx", {})
     shown = json.dumps(received, default=str)
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return f"{name} is not a setting{_suggest(detail['loc'], kind_of_settings)}"
+        return f"{name} is not a setting{_suggest(location, kind_of_settings, values)}"
     if kind == "value_error":
         message = str(context["error"])
-        return message if len(location) == 0 else f"{name} {message}"
-    if kind.startswith("union_tag"):
-        return f"{name}.name must be one of {', '.join(ARCHITECTURES)}"
+        separator = "" if message.startswith(".") else " "
+        return message if len(location) == 0 else f"{name}{separator}{message}"
     expected = {
         "greater_than": "greater than {gt}",
         "greater_than_equal": "at least {ge}",
@@ -175,12 +171,12 @@ def _explain(detail: ErrorDetails, kind_of_settings: type[BaseModel]) -> str:
     return f"{name} is {shown}; it must be {expected.format(**context)}"
 
 
-def _suggest(location: tuple[int | str, ...], section: type[BaseModel]) -> str:
+def _suggest(location: tuple[int | str, ...], section: type[BaseModel], values: dict[str, Any]) -> str:
     """Name the nearest known setting of the section, or list the known ones."""
     for part in location[:-1]:
-        if part in ARCHITECTURES:
-            section = ARCHITECTURES[str(part)]
-        elif part in section.model_fields and part != "model":
+        if part == "model":
+            section = find_network_settings(values["model"])
+        elif part in section.model_fields:
             annotation = section.model_fields[str(part)].annotation
             section = cast("type[BaseModel]", annotation)
     known = list(section.model_fields)

@@ -1,14 +1,15 @@
 """Every setting of a run: type, default, bound, unit and one line of meaning together.
 
 One YAML file holds one `RunConfig`. Names carry their unit; conversions to the internal units happen where
-the physics is written (`data/microscope.py`). A setting that no code reads fails a test.
+the physics is written (`simulation/microscope.py`). A setting that no code reads fails a test.
 """
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from emdenoise.config.architectures import ModelSettings, Settings, UNetSettings
+from emdenoise.config.base import NetworkSettings, Settings
+from emdenoise.config.choices import EntryOf, choose_network_settings, list_entries, look_up
 
 
 def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -27,8 +28,8 @@ PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_check_order
 class DataSettings(Settings):
     """Where the images come from and how they are split."""
 
-    source: Literal["graphene", "em_graphene_sim", "emps", "folder"] = "graphene"
-    """Source of the images, an entry of `data/catalog.py`."""
+    source: Annotated[str, EntryOf("sources")] = "graphene"
+    """Source of the images, an entry of `SOURCES`."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the simulated images and of the splits."""
     mirror: str | None = None
@@ -107,8 +108,8 @@ class TrainingSettings(Settings):
     """Images that are learned from, whole, drawn with the seed; null for all. Fewer are a part of more."""
     batch_size: int = Field(10, ge=1)
     """Images in each step of the optimizer."""
-    loss: Literal["mean_squared_error", "mean_absolute_error", "dice_cross_entropy"] = "mean_squared_error"
-    """What training makes small; dice_cross_entropy, cross-entropy + 1 − Dice (arXiv:1809.10486), is for masks."""
+    loss: Annotated[str, EntryOf("objectives")] = "mean_squared_error"
+    """What training makes small, an entry of `OBJECTIVES`; dice_cross_entropy is for masks."""
     label_balance: float = Field(1.0, ge=0, le=1)
     """Weight of a label in the cross-entropy is 1 / frequency to this power: 0 counts pixels alike, 1 labels alike."""
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -143,15 +144,35 @@ class TrainingSettings(Settings):
     """Ask the backend for the same bits in every run."""
 
 
-class PretrainingSettings(TrainingSettings):
-    """Pretraining by denoising, which needs no labels; its other settings are those of `training`."""
+class PretrainingSettings(Settings):
+    """Pretraining by denoising, which needs no labels; by Adam, in the precision of the training."""
 
     method: Literal["none", "denoise", "pix2pix"] = "none"
     """denoise: learn to restore images; pix2pix: the same against a discriminator (doi:10.1109/CVPR.2017.632)."""
     added_noise_electrons_per_pixel: float | None = Field(None, gt=0)
     """Mean counts at full intensity of Poisson noise that makes the pairs [e⁻/px]; null takes the pairs of the data."""
+    loss: Literal["mean_squared_error", "mean_absolute_error"] = "mean_squared_error"
+    """What method denoise makes small."""
+    epochs: int = Field(10, ge=1)
+    """Passes over the training images."""
+    num_images: int | None = Field(None, ge=1)
+    """Images that are learned from, whole, drawn with the seed; null for all."""
+    batch_size: int = Field(10, ge=1)
+    """Images in each step of the optimizer."""
     learning_rate: float = Field(0.003, gt=0)
     """Step size, the highest of the schedule."""
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    """Weight of the past in the mean gradient."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up; cosine ends at zero."""
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises from zero."""
+    crop_size_px: int | None = Field(None, ge=16, multiple_of=8)
+    """Side of the random crop of each image; null for whole images [px]."""
+    crops_per_epoch: int | None = Field(None, ge=1)
+    """Images or tiles, cropped anew each time, in an epoch; null for each image once."""
+    flip: bool = False
+    """Flip and turn each crop at random by multiples of 90 degrees."""
     l1_weight: float = Field(100.0, ge=0)
     """Weight of the absolute error beside the adversarial loss of Pix2Pix."""
     discriminator_filters: tuple[int, ...] = Field((64, 128, 256, 512), min_length=2, max_length=6)
@@ -167,21 +188,8 @@ class EvaluationSettings(Settings):
 
     batch_size: int = Field(16, ge=1)
     """Images that the network denoises at a time."""
-    baselines: tuple[Literal["gaussian", "median", "tv", "nlm", "wavelet", "bm3d"], ...] = (
-        "gaussian",
-        "median",
-        "tv",
-        "nlm",
-        "wavelet",
-    )
-    """Classical methods to compare with; bm3d needs the extra of that name."""
-    segmentation_baselines: tuple[Literal["otsu", "multi_otsu", "local_threshold", "random_forest"], ...] = (
-        "otsu",
-        "multi_otsu",
-        "local_threshold",
-        "random_forest",
-    )
-    """Classical methods to compare with in workload segment."""
+    baselines: tuple[Annotated[str, EntryOf("baselines")], ...] | None = None
+    """Classical methods to compare with, entries of `BASELINES`; null for those of the workload."""
     num_tuning_images: int = Field(8, ge=1)
     """Validation images on which the parameters of each classical method are chosen."""
     num_resamples: int = Field(2000, ge=100)
@@ -199,8 +207,8 @@ class EvaluationSettings(Settings):
 class RunConfig(Settings):
     """All settings of one run."""
 
-    workload: Literal["denoise", "segment"] = "denoise"
-    """What is learned, an entry of `workloads.WORKLOADS`."""
+    workload: Annotated[str, EntryOf("workloads")] = "denoise"
+    """What is learned, an entry of `WORKLOADS`."""
     division: Literal["closed", "open"] = "closed"
     """closed: model, loss, optimizer family and data are fixed; open: all but test data and scoring is free."""
     seed: int = Field(0, ge=0, lt=2**31)
@@ -209,7 +217,9 @@ class RunConfig(Settings):
     """Processes that train together, each with an equal share of every batch; a launcher starts them."""
     data: DataSettings = DataSettings()
     simulation: SimulationSettings = SimulationSettings()
-    model: ModelSettings = UNetSettings()
+    model: Annotated[SerializeAsAny[NetworkSettings], BeforeValidator(choose_network_settings)] = Field(
+        default_factory=lambda: choose_network_settings({})
+    )
     pretraining: PretrainingSettings = PretrainingSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -227,14 +237,10 @@ class RunConfig(Settings):
                 raise ValueError(f"{name} is {crop}; it must be at most the image size, {image}")
         self._check_learning()
         self._check_processes()
-        if isinstance(self.model, UNetSettings):
-            factor = 2 ** len(self.model.filters)
-            for name, size in (("the image size", image), *crops.items()):
-                if size is not None and size % factor:
-                    raise ValueError(
-                        f"{name} is {size}; with {len(self.model.filters)} levels of model.filters "
-                        f"it must be a multiple of {factor}"
-                    )
+        step = self.model.step_px
+        for name, size in (("the image size", image), *crops.items()):
+            if size is not None and size % step:
+                raise ValueError(f"{name} is {size}; network {self.model.name} needs a multiple of {step}")
         if self.data.validation_fraction + self.data.test_fraction >= 1:
             raise ValueError("data.validation_fraction and data.test_fraction leave no images for training")
         return self
@@ -242,19 +248,29 @@ class RunConfig(Settings):
     @property
     def image_size_px(self) -> int:
         """Side of the images that the run works on."""
-        return self.simulation.image_size_px if self.data.source == "graphene" else self.data.tile_size_px
+        size: int = look_up("sources", self.data.source).image_size_px(self)
+        return size
+
+    @property
+    def pretraining_as_training(self) -> TrainingSettings:
+        """The settings of the training that the pretraining is; what it has no setting for is that of the run."""
+        shared = set(PretrainingSettings.model_fields) & set(TrainingSettings.model_fields)
+        own = self.pretraining.model_dump(include=shared)
+        return TrainingSettings(**own, precision=self.training.precision, deterministic=self.training.deterministic)
 
     def _check_processes(self) -> None:
         if self.num_processes == 1:
             return
         needed = {
-            "workload": (self.workload, "denoise"),
             "pretraining.method": (self.pretraining.method, "none"),
             "training.gradient_clip_norm": (self.training.gradient_clip_norm, None),
         }
         wrong = [
             f"{name} is {found}, expected {expected}" for name, (found, expected) in needed.items() if found != expected
         ]
+        shared = [name for name in list_entries("objectives") if look_up("objectives", name).is_shared]
+        if self.training.loss not in shared:
+            wrong.append(f"training.loss is {self.training.loss}, expected {' or '.join(shared)}")
         if wrong:
             raise ValueError(f"num_processes is {self.num_processes}, but {'; '.join(wrong)}; train in one process")
         if self.training.batch_size % self.num_processes:
@@ -264,15 +280,24 @@ class RunConfig(Settings):
             )
 
     def _check_learning(self) -> None:
-        is_mask_loss = self.training.loss == "dice_cross_entropy"
-        if (self.workload == "segment") != is_mask_loss:
-            expected = "dice_cross_entropy" if self.workload == "segment" else "mean_squared_error or _absolute_error"
-            raise ValueError(f"training.loss is {self.training.loss}; workload {self.workload} needs {expected}")
-        if self.pretraining.loss == "dice_cross_entropy" or self.pretraining.epochs == 0:
-            raise ValueError("pretraining needs the loss of an image, not dice_cross_entropy, and at least one epoch")
-        if self.pretraining.method == "pix2pix" and self.pretraining.early_stopping_epochs is not None:
-            raise ValueError("pretraining.early_stopping_epochs is set; pix2pix has no loss to stop by; set it to null")
-        if self.training.epochs == 0 and (self.pretraining.method == "none" or self.workload != "denoise"):
+        workload = look_up("workloads", self.workload)
+        fitting = workload.list_objectives()
+        if self.training.loss not in fitting:
+            raise ValueError(
+                f"training.loss is {self.training.loss}; workload {self.workload} needs {' or '.join(fitting)}"
+            )
+        is_restoring = self.pretraining.method != "none" and workload.is_restoration
+        if self.training.epochs == 0 and not is_restoring:
             raise ValueError("training.epochs is 0; without pretraining for workload denoise it must be at least 1")
+        self._check_baselines()
         if self.pretraining.thaw_epoch is not None and self.pretraining.encoder != "frozen":
             raise ValueError("pretraining.thaw_epoch is set, but pretraining.encoder is trainable; set it to frozen")
+
+    def _check_baselines(self) -> None:
+        kind = look_up("workloads", self.workload).head.kind
+        for name in self.evaluation.baselines or ():
+            if look_up("baselines", name).kind != kind:
+                fitting = [other for other in list_entries("baselines") if look_up("baselines", other).kind == kind]
+                raise ValueError(
+                    f"evaluation.baselines names {name}; workload {self.workload} can use {', '.join(fitting)}"
+                )

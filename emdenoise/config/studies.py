@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from emdenoise.config.architectures import Settings
+from emdenoise.config.base import Settings
 from emdenoise.config.loading import check_settings
 from emdenoise.config.schema import RunConfig
 

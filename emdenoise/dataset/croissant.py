@@ -8,20 +8,15 @@ import mlcroissant
 import numpy as np
 
 from emdenoise import __version__
+from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record import SPLITS, Source
-from emdenoise.dataset.record_file import IMAGE_FIELDS, RecordFile
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError
 from emdenoise.files.atomic import hash_file, write_json
 
 CROISSANT_FILE = "croissant.json"
 HOME_PAGE = "https://github.com/mlcommons/mlcube_examples/tree/master/emdenoise"
 DATA_TYPES = {"f": mlcroissant.DataType.FLOAT, "u": mlcroissant.DataType.INTEGER, "c": mlcroissant.DataType.TEXT}
-FIELD_MEANINGS = {
-    "noisy": "Detector image, intensity near [0, 1].",
-    "clean": "Noise-free intensity in [0, 1].",
-    "mask": "Semantic labels.",
-    "wave": "Complex exit wave.",
-}
 
 
 def write_croissant(data_dir: Path, name: str, source: Source) -> None:
@@ -58,13 +53,13 @@ def write_croissant(data_dir: Path, name: str, source: Source) -> None:
                 mlcroissant.Field(
                     id=f"{split}/{field}",
                     name=field,
-                    description=f"{FIELD_MEANINGS[field]} One image per record, {records.image_shape} px.",
-                    data_types=DATA_TYPES[np.dtype(kind).kind],
+                    description=f"{spec.meaning} One image per record, {records.image_shape} px.",
+                    data_types=DATA_TYPES[np.dtype(spec.dtype).kind],
                     source=mlcroissant.Source(
                         file_object=path.name, extract=mlcroissant.Extract(file_property="content")
                     ),
                 )
-                for field, kind in IMAGE_FIELDS.items()
+                for field, spec in FIELDS.items()
                 if field in records
             ]
             description = f"{len(records)} images of the {split} split"

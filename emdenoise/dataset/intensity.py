@@ -5,17 +5,41 @@ counts keep their zero, which the statistics of electrons need.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import FloatImage
+from emdenoise.arrays import FloatImage, describe
+from emdenoise.errors import DataError
 
 TAIL_PERCENT = 0.1
 """Share of the pixels at either end that does not decide the scale of a noisy image: hot pixels and X-rays [%]."""
+BLOCK_PIXELS = 2**22
+"""Pixels of a large image that are handled at once."""
+
+
+class RowImage(Protocol):
+    """An image that may be larger than the memory and is read by rows: an array, or what reads a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width [px]."""
+
+    def __getitem__(self, rows: slice, /) -> FloatImage:
+        """Read some rows, float32 (num_rows, width)."""
+
+
+def read_blocks(image: RowImage) -> Iterator[tuple[slice, FloatImage]]:
+    """Read an image, whole rows at a time; gives the rows and their pixels."""
+    height, width = image.shape
+    num_rows = max(1, BLOCK_PIXELS // width)
+    for row in range(0, height, num_rows):
+        rows = slice(row, min(row + num_rows, height))
+        yield rows, image[rows]
 
 
 @dataclass(frozen=True)
@@ -79,17 +103,53 @@ def choose_scale(noisy: Sequence[FloatImage], clean: Sequence[FloatImage] = ()) 
     return _make_scale(min(0.0, *lows), max(highs), max(float(image.max()) for image in (*noisy, *clean)))
 
 
-def choose_scale_by_blocks(images: Sequence[Callable[[], Iterable[FloatImage]]]) -> IntensityScale:
-    """Choose the scale of noisy images that are larger than the memory, the same as `choose_scale`.
-
-    Parameters
-    ----------
-    images : sequence of callable
-        Each gives the blocks of one image, anew whenever it is called.
-    """
-    tails = [_find_tails(read) for read in images]
+def choose_scale_by_blocks(images: Sequence[RowImage]) -> IntensityScale:
+    """Choose the scale of noisy images that are larger than the memory, the same as `choose_scale`."""
+    tails = [_find_tails(partial(_read_values, image)) for image in images]
     lows, highs, largest = zip(*tails, strict=True)
     return _make_scale(min(0.0, *lows), max(highs), max(largest))
+
+
+def keep_scale(
+    images: Sequence[RowImage], scale: IntensityScale, bounds: tuple[float, float], *, name: str, source: str
+) -> tuple[IntensityScale, ...]:
+    """Give each image the scale of a source whose images all have the same one.
+
+    Raises
+    ------
+    DataError
+        If a value is out of the source's bounds.
+    """
+    low, high = bounds
+    for block in (block for image in images for block in _read_values(image)):
+        if block.min() < low or block.max() > high:
+            raise DataError(
+                f"{name}: {describe(block)} with values from {block.min():g} to {block.max():g}; the network was "
+                f"trained with source {source}, from {low:g} to {high:g}; bring the image to that scale."
+            )
+    return len(images) * (scale,)
+
+
+def choose_window(image: RowImage, window: tuple[float, float], *, name: str) -> IntensityScale:
+    """Choose the contrast window around the mean, which for a thin specimen is the intensity of vacuum.
+
+    Raises
+    ------
+    DataError
+        If the mean is not above 0.
+    """
+    total = sum(float(block.sum(dtype=np.float64)) for block in _read_values(image))
+    mean = total / (image.shape[0] * image.shape[1])
+    if mean <= 0:
+        raise DataError(
+            f"{name}: its mean intensity is {mean:g}; expected counts, above 0, since the network knows intensities "
+            "relative to vacuum; undo the subtraction of the background."
+        )
+    return IntensityScale.from_window(window[0] * mean, window[1] * mean)
+
+
+def _read_values(image: RowImage) -> Iterator[FloatImage]:
+    return (block for _, block in read_blocks(image))
 
 
 def _make_scale(offset: float, high: float, largest: float) -> IntensityScale:

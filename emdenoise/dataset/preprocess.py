@@ -44,7 +44,7 @@ def preprocess_source(
     StorageError
         If the folder cannot be written.
     """
-    label_names = list(config.data.mask_labels) if config.data.source == "folder" else list(source.mask_labels)
+    label_names = source.label_names(config)
     attributes: dict[str, str | float] = {
         "source": config.data.source,
         "licence": source.licence,
@@ -94,7 +94,8 @@ def _watch_specimens(records: Iterable[Record], split: Split, split_of_specimen:
 def _check_labels(records: Iterable[Record], label_names: Sequence[str]) -> Iterator[Record]:
     """Pass records on; refuse a mask with a label that has no name."""
     for record in records:
-        if record.mask is not None and (largest := int(record.mask.max())) >= len(label_names):
+        mask = record.images.get("mask")
+        if mask is not None and (largest := int(mask.max())) >= len(label_names):
             known = ", ".join(f"{value} {name}" for value, name in enumerate(label_names))
             raise DataError(
                 f"{record.name}: its mask has the label {largest}; the known labels are {known}; "

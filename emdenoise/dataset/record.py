@@ -1,15 +1,16 @@
 """The specimen record: the one form that every source's images take."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import FloatImage, Mask
+from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
+from emdenoise.dataset.intensity import IntensityScale, RowImage
 from emdenoise.progress import Progress
 
 Split = Literal["train", "validation", "test"]
@@ -27,18 +28,12 @@ class Record:
 
     Attributes
     ----------
-    noisy : ndarray of float32, shape (height, width)
-        Detector image, intensity near [0, 1].
+    images : dict of str to ndarray, shape (height, width)
+        By entry of `FIELDS`, of its type; ``noisy`` is always there.
     specimen : str
         Which specimen; splits never share one.
     name : str
         Where the image comes from, for messages: ``"image 17"`` or a file name.
-    clean : ndarray of float32, shape (height, width), or None
-        Noise-free intensity in [0, 1].
-    mask : ndarray of uint8, shape (height, width), or None
-        Semantic labels.
-    wave : ndarray of complex64, shape (height, width), or None
-        Exit wave; vacuum has modulus 1.
     atoms : ndarray of float32, shape (num_atoms, 2), or None
         Row and column of each atom [px]; pixel centres are whole numbers.
     class_id : int
@@ -47,20 +42,23 @@ class Record:
         Conditions of the image, with units in their names.
     """
 
-    noisy: FloatImage
+    images: dict[str, npt.NDArray[Any]]
     specimen: str
     name: str
-    clean: FloatImage | None = None
-    mask: Mask | None = None
-    wave: npt.NDArray[np.complex64] | None = None
     atoms: npt.NDArray[np.float32] | None = None
     class_id: int = UNKNOWN_CLASS
     attributes: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def noisy(self) -> FloatImage:
+        """The detector image, float32 (height, width)."""
+        image: FloatImage = self.images["noisy"]
+        return image
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from: an entry of `catalog.SOURCES`.
+    """Where images come from: an entry of `SOURCES`.
 
     Attributes
     ----------
@@ -72,8 +70,18 @@ class Source:
         finds the files and verifies them.
     read : callable
         ``(config, raw_dir) -> {split: records}``: an iterable of records for each split, read as they are asked for.
-    mask_labels : dict of str to int
-        Names of the labels in the masks.
+    choose_scales : callable
+        ``(images, config, name) -> scales``: how the intensities of somebody's own images are stored, so that a network
+        that was trained with this source knows them; see `dataset/intensity.py`.
+    label_names : callable
+        ``(config) -> names`` of the labels 0, 1, … in the masks; empty where there are none.
+    image_size_px : callable
+        ``(config) -> side`` of the images in the canonical file [px].
+    settings_sections : tuple of str
+        Sections of the parameters file that decide the images.
+    describe_intensity : callable
+        ``(config) -> text``: what the stored intensities from 0 to 1 are, for the report; empty where they have no
+        common meaning.
     """
 
     description: str
@@ -81,4 +89,8 @@ class Source:
     citation: str
     download: Callable[[RunConfig, Path, Progress], dict[str, str]]
     read: Callable[[RunConfig, Path], dict[Split, Iterable[Record]]]
-    mask_labels: dict[str, int]
+    choose_scales: Callable[[Sequence[RowImage], RunConfig, str], tuple[IntensityScale, ...]]
+    label_names: Callable[[RunConfig], list[str]] = lambda config: []
+    image_size_px: Callable[[RunConfig], int] = lambda config: config.data.tile_size_px
+    settings_sections: tuple[str, ...] = ("data",)
+    describe_intensity: Callable[[RunConfig], str] = lambda config: ""

@@ -6,7 +6,7 @@ offsets; ``attributes/NAME`` holds one number per image. Files appear whole or n
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import describe
+from emdenoise.arrays import Sample, describe
+from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.tiles import assemble_tiles
 from emdenoise.errors import DataError, MissingInputError
@@ -25,7 +26,6 @@ from emdenoise.files.full_disk import create_hdf5
 SCHEMA_VERSION = 1
 GROWTH = 64
 """Images that room is made for at a time; HDF5 puts nothing on the disk for it."""
-IMAGE_FIELDS = {"noisy": np.float32, "clean": np.float32, "mask": np.uint8, "wave": np.complex64}
 
 
 def write_records(
@@ -65,7 +65,7 @@ def write_records(
         columns: dict[str, list[float]] = {}
         datasets: dict[str, h5py.Dataset] = {}
         for index, record in enumerate(records):
-            fields = {name: value for name in IMAGE_FIELDS if (value := getattr(record, name)) is not None}
+            fields = record.images
             if index == 0:
                 datasets = _create_image_fields(file, fields)
                 columns = {name: [] for name in record.attributes}
@@ -101,7 +101,7 @@ def write_records(
 def _create_image_fields(file: h5py.File, fields: dict[str, npt.NDArray[np.generic]]) -> dict[str, h5py.Dataset]:
     return {
         name: file.create_dataset(
-            name, (0, *image.shape), IMAGE_FIELDS[name], maxshape=(None, *image.shape), chunks=(1, *image.shape)
+            name, (0, *image.shape), FIELDS[name].dtype, maxshape=(None, *image.shape), chunks=(1, *image.shape)
         )
         for name, image in fields.items()
     }
@@ -177,7 +177,7 @@ class RecordFile:
         Parameters
         ----------
         field : str
-            ``noisy``, ``clean``, ``mask``, ``wave`` or ``class_id``.
+            Entry of `FIELDS`, or ``class_id``.
         indices : array_like of int, or slice
             Which images, in any order.
 
@@ -206,6 +206,17 @@ class RecordFile:
         except OSError as error:
             raise DataError(f"{self.name}: {field} is damaged; run the preprocess task again.") from error
         return images
+
+    def read_sample(self, fields: Iterable[str], indices: npt.ArrayLike | slice) -> Sample:
+        """Read several fields of some images, each with its channels; raises as `read`."""
+        return {name: FIELDS[name].to_sample(self.read(name, indices)) for name in fields}
+
+    def read_whole_sample(self, fields: Iterable[str], whole_images: Sequence[npt.NDArray[np.intp]]) -> Sample:
+        """Read several fields of images of one size, given by their tiles, each with its channels; raises as `read`."""
+        return {
+            name: FIELDS[name].to_sample(np.stack([self.read_whole(name, tiles) for tiles in whole_images]))
+            for name in fields
+        }
 
     def read_atoms(self, index: int) -> npt.NDArray[np.float32]:
         """Read the atom positions of one image, float32 (num_atoms, 2), row and column [px]."""
@@ -267,13 +278,13 @@ class RecordFile:
         """Read all records in order."""
         specimens, names, classes = self.read_text("specimen"), self.read_text("name"), self._file["class_id"][()]
         attributes = {name: self.read_attribute(name) for name in self._file.get("attributes", ())}
-        datasets = {name: self._file[name] for name in IMAGE_FIELDS if name in self._file}
+        datasets = {name: self._file[name] for name in FIELDS if name in self._file}
         all_atoms = self._file.get("atoms")
         offsets = None if all_atoms is None else self._file["atom_offsets"][()]
         for index in range(self.num_images):
             images = {name: dataset[index] for name, dataset in datasets.items()}
             yield Record(
-                **images,
+                images,
                 specimen=specimens[index],
                 name=names[index],
                 class_id=int(classes[index]),

@@ -4,27 +4,28 @@ Order and crops of each epoch follow from the seed, the epoch and the step alone
 an interruption sees the same images. Memory does not grow with the data: images are read when they are needed.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from emdenoise.arrays import Sample
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError
 from emdenoise.processes import ALONE, ProcessGroup
 from emdenoise.seeding import make_generator
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]
-"""Inputs and targets, each (batch, height, width, 1)."""
 
-
-class TrainingBatches:
+class Sampler:
     """The training images in random order, cropped and turned as the settings say.
 
     Parameters
     ----------
     records : RecordFile
-    fields : (str, str)
-        Which fields are input and target.
+    fields : sequence of str
+        Entries of `FIELDS` that are read.
     settings : TrainingSettings
     seed : int
         Seed of the run.
@@ -40,13 +41,13 @@ class TrainingBatches:
     def __init__(
         self,
         records: RecordFile,
-        fields: tuple[str, str],
+        fields: Sequence[str],
         settings: TrainingSettings,
         seed: int,
         group: ProcessGroup = ALONE,
     ) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
-        self._world = group
+        self._group = group
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
         self.num_images = len(chosen)
@@ -63,7 +64,7 @@ class TrainingBatches:
         """Count the steps of an epoch; the last batch may be smaller."""
         return -(-self.num_items // self._settings.batch_size)
 
-    def read(self, epoch: int, step: int) -> Batch:
+    def read(self, epoch: int, step: int) -> Sample:
         """Read one batch.
 
         Parameters
@@ -73,22 +74,24 @@ class TrainingBatches:
 
         Returns
         -------
-        inputs, targets : ndarray, shape (batch, size, size, 1)
-            The share of this process.
+        dict of str to ndarray, shape (batch, size, size, channels)
+            The share of this process, by field.
         """
         size = self._settings.batch_size
         indices = self._draw_order(epoch)[step * size : (step + 1) * size]
-        own = self._world.find_share(len(indices))
-        inputs, targets = (self._records.read(field, indices[own]) for field in self._fields)
+        own = self._group.find_share(len(indices))
+        images = {name: self._records.read(name, indices[own]) for name in self._fields}
+        height, width = images[self._fields[0]].shape[1:3]
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
-        if self._settings.crop_size_px is not None:
-            crop_size = self._settings.crop_size_px
-            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in inputs.shape[1:3])
-            inputs, targets = (_crop(images, rows, columns, crop_size) for images in (inputs, targets))
+        crop_size = self._settings.crop_size_px
+        if crop_size is not None:
+            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
+            images = {name: _crop(stack, rows, columns, crop_size) for name, stack in images.items()}
         if self._settings.flip:
-            turns = _draw_turns(len(indices), rng, is_square=inputs.shape[1] == inputs.shape[2])[own]
-            inputs, targets = (_turn(images, turns) for images in (inputs, targets))
-        return inputs[..., None], targets[..., None]
+            is_square = crop_size is not None or height == width
+            turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
+            images = {name: _turn(stack, turns) for name, stack in images.items()}
+        return {name: FIELDS[name].to_sample(stack) for name, stack in images.items()}
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
         """Draw the tiles of an epoch: all of them before one comes again."""
@@ -97,21 +100,21 @@ class TrainingBatches:
         return np.concatenate([rng.permutation(self._tiles) for _ in range(num_rounds)])[: self.num_items]
 
 
-class WholeImages:
+class InOrder:
     """All images of a file in order, whole; for validation.
 
     Parameters
     ----------
     records : RecordFile
-    fields : (str, str)
-        Which fields are input and target.
+    fields : sequence of str
+        Entries of `FIELDS` that are read.
     batch_size : int
     group : ProcessGroup
         The processes that share the images, as equally as it goes.
     """
 
     def __init__(
-        self, records: RecordFile, fields: tuple[str, str], batch_size: int, group: ProcessGroup = ALONE
+        self, records: RecordFile, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
     ) -> None:
         self._records, self._fields, self._batch_size = records, fields, batch_size
         self._own = range(len(records))[group.find_share(len(records))]
@@ -120,12 +123,10 @@ class WholeImages:
         """Count the batches."""
         return -(-len(self._own) // self._batch_size)
 
-    def read(self, epoch: int, step: int) -> Batch:
+    def read(self, epoch: int, step: int) -> Sample:
         """Read one batch; the same in every epoch."""
         indices = self._own[step * self._batch_size : (step + 1) * self._batch_size]
-        window = slice(indices.start, indices.stop)
-        inputs, targets = (self._records.read(field, window) for field in self._fields)
-        return inputs[..., None], targets[..., None]
+        return self._records.read_sample(self._fields, slice(indices.start, indices.stop))
 
 
 def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -> npt.NDArray[np.intp]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.transform import rescale
 
+from emdenoise.dataset.fields import FIELDS, Kind
 from emdenoise.dataset.record import Record
 
 
@@ -134,26 +135,30 @@ def scale_record(record: Record, factor: float) -> Record:
     """
     if factor == 1:
         return record
-    images = {name: image for name in ("noisy", "clean") if (image := getattr(record, name)) is not None}
-    scaled = {
-        name: rescale(image, factor, order=1, mode="symmetric", anti_aliasing=factor < 1, preserve_range=True)
-        for name, image in images.items()
-    }
-    if record.mask is not None:
-        scaled["mask"] = rescale(record.mask, factor, order=0, mode="symmetric", anti_aliasing=False)
+    scaled = {name: _scale(image, factor, FIELDS[name].kind) for name, image in record.images.items()}
     attributes = dict(record.attributes)
     if "pixel_size_angstrom" in attributes:
         attributes["pixel_size_angstrom"] /= factor
-    return dataclasses.replace(record, **scaled, attributes=attributes)
+    return dataclasses.replace(record, images=scaled, attributes=attributes)
+
+
+def _scale(image: npt.NDArray[Any], factor: float, kind: Kind) -> npt.NDArray[Any]:
+    if kind == "complex":
+        raise ValueError("a wave cannot be scaled; give a record without one")
+    if kind == "labels":
+        scaled: npt.NDArray[Any] = rescale(image, factor, order=0, mode="symmetric", anti_aliasing=False)
+    else:
+        scaled = rescale(image, factor, order=1, mode="symmetric", anti_aliasing=factor < 1, preserve_range=True)
+    return scaled
 
 
 def cut_record(record: Record, tile_size_px: int) -> Iterator[Record]:
-    """Cut a whole image with its truth and mask into records of one tile each.
+    """Cut a whole image with all of its fields into records of one tile each.
 
     Parameters
     ----------
     record : Record
-        With `noisy` and, where known, `clean` and `mask` of the same shape; neither wave nor atoms.
+        With fields of one shape and no atoms.
     tile_size_px : int
         Side of the tiles [px].
 
@@ -166,23 +171,21 @@ def cut_record(record: Record, tile_size_px: int) -> Iterator[Record]:
     Raises
     ------
     ValueError
-        If the record has a wave or atoms, or fields of different shapes.
+        If the record has atoms, or fields of different shapes.
     """
-    if record.wave is not None or record.atoms is not None:
-        raise ValueError(f"{record.name} has a wave or atoms, which are not cut; give a record of images alone")
+    if record.atoms is not None:
+        raise ValueError(f"{record.name} has atoms, which are not cut; give a record of images alone")
     height, width = record.noisy.shape
     cuts: dict[str, list[tuple[int, int, Any]]] = {}
-    for name in ("noisy", "clean", "mask"):
-        image = getattr(record, name)
-        if image is not None and image.shape != record.noisy.shape:
+    for name, image in record.images.items():
+        if image.shape != record.noisy.shape:
             raise ValueError(f"{record.name}: {name} is {image.shape}, noisy is {record.noisy.shape}; must be equal")
-        if image is not None:
-            cuts[name] = cut_tiles(image, tile_size_px)
+        cuts[name] = cut_tiles(image, tile_size_px)
     for index, (row, column, _) in enumerate(cuts["noisy"]):
         position = {"tile_row_px": row, "tile_column_px": column, "image_height_px": height, "image_width_px": width}
         yield dataclasses.replace(
             record,
-            **{name: tiles[index][2] for name, tiles in cuts.items()},
+            images={name: tiles[index][2] for name, tiles in cuts.items()},
             name=f"{record.name} row {row} column {column}",
             attributes=record.attributes | {key: float(value) for key, value in position.items()},
         )

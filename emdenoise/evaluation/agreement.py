@@ -1,14 +1,16 @@
 """Whether the same network in another engine or precision is as good as in the one it was trained with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.evaluation.metrics.intensity import psnr
-from emdenoise.evaluation.scoring import DATA_RANGE
+from emdenoise.arrays import Sample
+from emdenoise.dataset.fields import Kind
+from emdenoise.evaluation.metrics.intensity import DATA_RANGE, psnr
+from emdenoise.evaluation.throughput import Method
 
 MAX_PSNR_LOSS_DB = 0.01
 """Of denoised images: a hundredth of what two seeds of the same training differ by."""
@@ -51,33 +53,33 @@ class Agreement:
 
 
 def measure_agreement(
-    reference: Callable[[Any], npt.NDArray[Any]],
-    engine: Callable[[Any], npt.NDArray[Any]],
-    noisy: Sequence[npt.NDArray[Any]],
-    truth: Sequence[npt.NDArray[Any]],
+    reference: Method, engine: Method, samples: Sequence[Sample], truth: Sequence[npt.NDArray[Any]], kind: Kind
 ) -> Agreement:
-    """Compare two denoisers, or two segmenters, which give uint8.
+    """Compare two methods.
 
     Parameters
     ----------
     reference, engine : callable
-        Images (num_images, height, width) → denoised images or masks.
-    noisy, truth : sequence of ndarray, shape (height, width)
-        At least one; the truth counts for denoisers alone.
+    samples : sequence of dict of str to ndarray, shape (1, height, width, channels)
+        At least one.
+    truth : sequence of ndarray, shape (height, width)
+        Of each sample; does not count for labels.
+    kind : str
+        ``intensity`` or ``labels``: what they answer.
 
     Returns
     -------
     Agreement
     """
     deviations, losses_db, shares = [], [], []
-    for image, clean in zip(noisy, truth, strict=True):
-        expected, found = reference(image[None]), engine(image[None])
-        if expected.dtype == np.uint8:
+    for sample, true in zip(samples, truth, strict=True):
+        expected, found = reference(sample), engine(sample)
+        if kind == "labels":
             shares.append(float(np.mean(expected != found)))
             continue
         deviations.append(float(np.abs(expected - found).max()))
-        scores = [psnr(images, clean[None], data_range=DATA_RANGE)[0] for images in (expected, found)]
+        scores = [psnr(images, true[None], data_range=DATA_RANGE)[0] for images in (expected, found)]
         losses_db.append(float(scores[0] - scores[1]))
-    if shares:
-        return Agreement(len(noisy), changed_share=float(np.mean(shares)))
-    return Agreement(len(noisy), float(np.max(deviations)), float(np.mean(losses_db)))
+    if kind == "labels":
+        return Agreement(len(samples), changed_share=float(np.mean(shares)))
+    return Agreement(len(samples), float(np.max(deviations)), float(np.mean(losses_db)))

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from emdenoise.arrays import FloatImage, Mask
+from emdenoise.arrays import Sample
 
-Denoiser = Callable[[FloatImage], FloatImage]
-"""Images float32 (num_images, height, width) → the same, denoised."""
-Segmenter = Callable[[FloatImage], Mask]
-"""Images float32 (num_images, height, width) → labels uint8 of the same shape."""
+Method = Callable[[Sample], npt.NDArray[Any]]
+"""Fields (num_images, height, width, channels) → results (num_images, height, width), by a network or otherwise."""
 
 NUM_WARMUP_CALLS = 3
 
@@ -24,14 +24,14 @@ class Latency:
     p99_ms: float
 
 
-def measure_latency(denoise: Denoiser | Segmenter, images: FloatImage, num_images: int) -> Latency:
+def measure_latency(method: Method, sample: Sample, num_images: int) -> Latency:
     """Time single images.
 
     Parameters
     ----------
-    denoise : callable
-    images : ndarray of float32, shape (any, height, width)
-        Taken in turn.
+    method : callable
+    sample : dict of str to ndarray, shape (any, height, width, channels)
+        Images are taken in turn.
     num_images : int
         Timed calls, after three that are not counted.
 
@@ -41,9 +41,10 @@ def measure_latency(denoise: Denoiser | Segmenter, images: FloatImage, num_image
     """
     durations = []
     for number in range(NUM_WARMUP_CALLS + num_images):
-        image = images[number % len(images)][None]
+        index = number % len(next(iter(sample.values())))
+        image = {name: images[index : index + 1] for name, images in sample.items()}
         started = time.perf_counter()
-        denoise(image)
+        method(image)
         durations.append(time.perf_counter() - started)
     p50, p99 = np.percentile(durations[NUM_WARMUP_CALLS:], [50, 99]) * 1e3
     return Latency(float(p50), float(p99))

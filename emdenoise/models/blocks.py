@@ -1,9 +1,14 @@
 """Layers that several networks are made of; all are plain Keras 3, whatever the backend."""
 
+from typing import TypeAlias
+
 import keras
 
-from emdenoise.config.architectures import NetworkSettings
+from emdenoise.config.base import NetworkSettings
+from emdenoise.models.contract import Ports
 from emdenoise.models.normalisation import BatchNormalization
+
+Inputs: TypeAlias = dict[str, keras.KerasTensor]
 
 
 def double_convolution(
@@ -43,27 +48,58 @@ def double_convolution(
     return images
 
 
-def normalise(noisy: keras.KerasTensor, settings: NetworkSettings) -> keras.KerasTensor:
-    """Scale the intensity to (noisy − mean) / std of the settings; no layer where that changes nothing."""
+def open_ports(ports: Ports, settings: NetworkSettings) -> tuple[Inputs, keras.KerasTensor]:
+    """Make the inputs of a network, and the feature maps of all of them that its first layer gets.
+
+    Only the image, the first input, has an intensity that `intensity_mean` and `intensity_std` scale.
+
+    Returns
+    -------
+    inputs : dict of str to KerasTensor
+        By field.
+    features : KerasTensor, shape (batch, height, width, channels of all inputs)
+    """
+    inputs = {name: keras.Input((None, None, channels), name=name) for name, channels in ports.inputs.items()}
+    image, *others = inputs.values()
+    features = normalise(image, settings)
+    return inputs, keras.layers.Concatenate(name="inputs")([features, *others]) if others else features
+
+
+def close_ports(
+    inputs: Inputs, outputs: keras.KerasTensor, ports: Ports, settings: NetworkSettings, *, name: str
+) -> keras.Model:
+    """Make the model from `open_ports` to the last layer; intensities come back in the units of the image.
+
+    Returns
+    -------
+    keras.Model
+        Takes an array where there is one input, and a dict of arrays by field where there are several.
+    """
+    image, *others = inputs.values()
+    return keras.Model(inputs if others else image, restore_intensity(outputs, image, ports, settings), name=name)
+
+
+def normalise(image: keras.KerasTensor, settings: NetworkSettings) -> keras.KerasTensor:
+    """Scale the intensity to (image − mean) / std of the settings; no layer where that changes nothing."""
     if settings.intensity_mean == 0 and settings.intensity_std == 1:
-        return noisy
+        return image
     scale = 1 / settings.intensity_std
-    return keras.layers.Rescaling(scale, -settings.intensity_mean * scale, name="normalise")(noisy)
+    return keras.layers.Rescaling(scale, -settings.intensity_mean * scale, name="normalise")(image)
 
 
 def restore_intensity(
-    images: keras.KerasTensor, noisy: keras.KerasTensor, settings: NetworkSettings
+    outputs: keras.KerasTensor, image: keras.KerasTensor, ports: Ports, settings: NetworkSettings
 ) -> keras.KerasTensor:
-    """Undo `normalise` and add the noisy image where the network predicts the residual.
+    """Undo `normalise` and add the image where the network predicts the residual.
 
-    Several channels are the logits of labels, which have no intensity: they are left alone. The arithmetic is float32
-    whatever the precision of the layers before: scores must not depend on a rounded output.
+    What is no intensity is left alone. The arithmetic is float32 whatever the precision of the layers before: scores
+    must not depend on a rounded output.
     """
-    if images.shape[-1] > 1:
-        return images
+    if not ports.head.has_intensity:
+        return outputs
     if settings.intensity_mean != 0 or settings.intensity_std != 1:
         offset = 0.0 if settings.predict_residual else settings.intensity_mean
-        images = keras.layers.Rescaling(settings.intensity_std, offset, dtype="float32", name="restore")(images)
+        outputs = keras.layers.Rescaling(settings.intensity_std, offset, dtype="float32", name="restore")(outputs)
     if settings.predict_residual:
-        images = keras.layers.Add(dtype="float32", name="add_noisy")([noisy, images])
-    return images
+        outputs = keras.layers.Add(dtype="float32", name="add_noisy")([image, outputs])
+    return outputs

@@ -12,10 +12,13 @@ import keras
 import numpy as np
 from pydantic import Field, TypeAdapter
 
-from emdenoise.config.architectures import ModelSettings
+from emdenoise.config.base import NetworkSettings
+from emdenoise.config.choices import choose_network_settings
 from emdenoise.errors import MissingInputError, ModelError, explain_os_errors
 from emdenoise.files.atomic import copy_file, hash_file, write_atomically, write_json
-from emdenoise.models import build_model
+from emdenoise.models import build_network
+from emdenoise.models.contract import Network, Ports
+from emdenoise.models.heads import HEADS
 from emdenoise.progress import Progress
 
 WEIGHTS_FILE = "model.weights.h5"
@@ -23,6 +26,8 @@ DESCRIPTION_FILE = "model.json"
 PREVIOUS_FOLDER = "previous"
 OutputChannels = Annotated[int, Field(ge=1, le=256, strict=True)]
 """One, or one for each label of a mask of 8 bits."""
+InputChannels = Annotated[dict[str, Annotated[int, Field(ge=1, le=16, strict=True)]], Field(min_length=1)]
+"""By field."""
 MAX_BYTES_PER_VALUE = 8
 MAX_HDF5_BYTES_PER_ARRAY = 8192
 """More than HDF5 writes around the values of one array in the layout of Keras: groups, headers, names."""
@@ -34,14 +39,16 @@ class TrainedModel:
 
     Attributes
     ----------
-    model : keras.Model
+    network : Network
+    ports : Ports
     weights_sha256 : str
         Hash of all weights in the order of the layers.
     description : dict
         What the training task wrote: settings, their hash, hashes of the data.
     """
 
-    model: keras.Model
+    network: Network
+    ports: Ports
     weights_sha256: str
     description: dict[str, Any]
 
@@ -103,7 +110,7 @@ def _find_weights_hash(description: Path) -> str | None:
 
 
 def save_model(
-    model: keras.Model, model_dir: Path, settings: ModelSettings, *, output_channels: int, facts: dict[str, Any]
+    model: keras.Model, model_dir: Path, settings: NetworkSettings, *, ports: Ports, facts: dict[str, Any]
 ) -> str:
     """Write the weights and their description, each whole or not at all, the description last.
 
@@ -111,9 +118,9 @@ def save_model(
     ----------
     model : keras.Model
     model_dir : Path
-    settings : UNetSettings or DnCNNSettings
-        With `output_channels` all that is needed to build the network again.
-    output_channels : int
+    settings : NetworkSettings
+        With `ports` all that is needed to build the network again.
+    ports : Ports
     facts : dict
         What else to remember; JSON values.
 
@@ -134,7 +141,7 @@ def save_model(
     write_weights(bare, model_dir / WEIGHTS_FILE)
     description = {
         "architecture": settings.model_dump(mode="json"),
-        "output_channels": output_channels,
+        "ports": {"inputs": ports.inputs, "output_channels": ports.output_channels, "head": ports.head.kind},
         "weights_sha256": weights_sha256,
         "file_sha256": hash_file(model_dir / WEIGHTS_FILE),
         **facts,
@@ -194,25 +201,30 @@ def load_model(model_dir: Path) -> TrainedModel:
     damaged = f"{DESCRIPTION_FILE}: damaged, or of another version; run the train task again."
     try:
         description = json.loads(description_path.read_text(encoding="utf-8"))
-        settings = TypeAdapter(ModelSettings).validate_json(json.dumps(description["architecture"]))
-        output_channels = TypeAdapter(OutputChannels).validate_python(description["output_channels"])
+        settings: NetworkSettings = choose_network_settings(description["architecture"])
+        given = description["ports"]
+        ports = Ports(
+            TypeAdapter(InputChannels).validate_python(given["inputs"]),
+            TypeAdapter(OutputChannels).validate_python(given["output_channels"]),
+            HEADS[given["head"]],
+        )
         expected, file_sha256 = str(description["weights_sha256"]), str(description["file_sha256"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(damaged) from error
     if hash_file(weights_path) != file_sha256:  # before HDF5 sees it, which a damaged file can bring down
         raise ModelError(f"{WEIGHTS_FILE}: damaged, or not the file of {DESCRIPTION_FILE}; run the train task again.")
     try:
-        model = build_model(settings, output_channels=output_channels)
+        network = build_network(settings, ports)
     except ValueError as error:
         raise ModelError(damaged) from error
-    load_weights(model, weights_path)
-    found = hash_weights(model)
+    load_weights(network.model, weights_path)
+    found = hash_weights(network.model)
     if found != expected:
         raise ModelError(
             f"{WEIGHTS_FILE}: SHA-256 of the weights is {found[:12]}, expected {expected[:12]}; "
             "run the train task again."
         )
-    return TrainedModel(model, found, description)
+    return TrainedModel(network, ports, found, description)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

@@ -1,34 +1,53 @@
 """DnCNN, a network without pooling for the open division."""
 
-import keras
+from typing import Literal
 
-from emdenoise.config.architectures import DnCNNSettings
-from emdenoise.models.blocks import normalise, restore_intensity
-from emdenoise.models.normalisation import BatchNormalization
+from pydantic import Field
+
+from emdenoise.config.base import NetworkSettings
+from emdenoise.models.contract import Architecture, Network, Ports
+from emdenoise.models.unet import Initializer
 
 
-def build_dncnn(settings: DnCNNSettings, *, output_channels: int) -> keras.Model:
+class DnCNNSettings(NetworkSettings):
+    """DnCNN (doi:10.1109/TIP.2017.2662206), a plain stack of convolutions without pooling."""
+
+    name: Literal["dncnn"] = "dncnn"
+    """DnCNN: convolution, batch normalisation and ReLU; predicts the noise where `predict_residual` is true."""
+    depth: int = Field(17, ge=3, le=64)
+    """Number of convolutions."""
+    filters: int = Field(64, ge=1, le=1024)
+    """Filters of each convolution but the last."""
+    initializer: Initializer = "he_normal"
+    """How the kernels of the convolutions start."""
+
+
+def build_dncnn(settings: DnCNNSettings, ports: Ports) -> Network:
     """Build an untrained DnCNN (doi:10.1109/TIP.2017.2662206).
 
     Parameters
     ----------
     settings : DnCNNSettings
-    output_channels : int
-        Channels of the result: 1 for an image.
+    ports : Ports
 
     Returns
     -------
-    keras.Model
-        float32 (batch, height, width, 1) → float32 (batch, height, width, output_channels), any height and width.
+    Network
+        For images of any height and width. It has no encoder: all layers work at full resolution.
 
     Examples
     --------
-    >>> build_dncnn(DnCNNSettings(name="dncnn", depth=3, filters=4), output_channels=1).output.shape
-    (None, None, None, 1)
+    >>> from emdenoise.models.heads import HEADS
+    >>> build_dncnn(DnCNNSettings(depth=3, filters=4), Ports({"noisy": 1}, 1, HEADS["intensity"])).reach_px
+    3
     """
+    import keras
+
+    from emdenoise.models.blocks import close_ports, open_ports
+    from emdenoise.models.normalisation import BatchNormalization
+
     convolution = {"kernel_size": 3, "padding": "same", "kernel_initializer": settings.initializer}
-    noisy = keras.Input((None, None, 1), name="noisy")
-    images = normalise(noisy, settings)
+    inputs, images = open_ports(ports, settings)
     images = keras.layers.Conv2D(settings.filters, activation="relu", name="convolution_1", **convolution)(images)
     for number in range(2, settings.depth):
         images = keras.layers.Conv2D(settings.filters, use_bias=False, name=f"convolution_{number}", **convolution)(
@@ -36,5 +55,13 @@ def build_dncnn(settings: DnCNNSettings, *, output_channels: int) -> keras.Model
         )
         images = BatchNormalization(momentum=settings.batch_norm_momentum, name=f"normalisation_{number}")(images)
         images = keras.layers.ReLU(name=f"relu_{number}")(images)
-    images = keras.layers.Conv2D(output_channels, dtype="float32", name="output", **convolution)(images)
-    return keras.Model(noisy, restore_intensity(images, noisy, settings), name="dncnn")
+    images = keras.layers.Conv2D(ports.output_channels, dtype="float32", name="output", **convolution)(images)
+    model = close_ports(inputs, images, ports, settings, name="dncnn")
+    return Network(model, tuple(ports.inputs), step_px=1, reach_px=settings.depth)
+
+
+DNCNN = Architecture(
+    description="DnCNN: a plain stack of convolutions without pooling.",
+    settings=DnCNNSettings,
+    build=build_dncnn,
+)

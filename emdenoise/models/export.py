@@ -17,8 +17,8 @@ from emdenoise.errors import PackageError
 from emdenoise.models.fusion import fuse_upsampling
 from emdenoise.models.quantisation import quantise_network
 
-Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-"""Images (batch, height, width, 1) → (batch, height, width, output_channels)."""
+Run = Callable[[Any], npt.NDArray[Any]]
+"""Images (batch, height, width, channels), or a dict of them, → (batch, height, width, output_channels)."""
 Examples = list[npt.NDArray[np.float32]]
 """Images (height, width) that a network learned from; needed where `ExportFormat.needs_examples`."""
 HOW_TO_INSTALL = "pip install 'emdenoise[deploy]'"

@@ -25,9 +25,9 @@ def fuse_upsampling(model: keras.Model) -> keras.Model:
     keras.Model
         For inference: it shares no weights with the network.
     """
-    noisy = keras.Input(model.input.shape[1:], name=model.input.name)
+    inputs = {tensor.name: keras.Input(tensor.shape[1:], name=tensor.name) for tensor in model.inputs}
     layers = {layer.output.name: layer for layer in model.layers}
-    made = {model.input.name: noisy}
+    made = dict(inputs)
 
     def make(tensor: keras.KerasTensor) -> keras.KerasTensor:
         if tensor.name not in made:
@@ -43,7 +43,7 @@ def fuse_upsampling(model: keras.Model) -> keras.Model:
                 made[tensor.name] = _convolve_parts(layer, make(below), make(skip))
         return made[tensor.name]
 
-    return keras.Model(noisy, make(model.output), name=model.name)
+    return keras.Model(inputs if len(inputs) > 1 else inputs[model.input.name], make(model.output), name=model.name)
 
 
 def _list_inputs(layer: keras.Layer) -> list[keras.KerasTensor]:

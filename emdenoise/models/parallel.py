@@ -19,8 +19,8 @@ from emdenoise.processes import ProcessGroup
 Images = npt.NDArray[np.generic]
 
 
-class Processes(Protocol):
-    """The processes that train together; every call but `predict` must be made by all of them."""
+class Engine(Protocol):
+    """What connects the processes that train together; every call but `predict` must be made by all of them."""
 
     size: int
     """How many there are."""
@@ -38,7 +38,7 @@ class Processes(Protocol):
         """Add up the values of all processes."""
 
 
-def connect(group: ProcessGroup) -> Processes | None:
+def connect(group: ProcessGroup) -> Engine | None:
     """Find the other processes, before the first network is built; None where there is only this one.
 
     Raises
@@ -48,7 +48,7 @@ def connect(group: ProcessGroup) -> Processes | None:
     """
     if group.size == 1:
         return None
-    engines: dict[str, Callable[[int], Processes]] = {"tensorflow": TensorFlowProcesses, "jax": JaxProcesses}
+    engines: dict[str, Callable[[int], Engine]] = {"tensorflow": TensorFlowProcesses, "jax": JaxProcesses}
     backend = keras.backend.backend()
     if backend not in engines:
         raise SettingsError(
@@ -57,9 +57,9 @@ def connect(group: ProcessGroup) -> Processes | None:
     return engines[backend](group.size)
 
 
-def open_scope(processes: Processes | None) -> AbstractContextManager[Any]:
+def open_scope(engine: Engine | None) -> AbstractContextManager[Any]:
     """Give the context in which networks are built and loaded, for one process or several."""
-    return nullcontext() if processes is None else processes.scope()
+    return nullcontext() if engine is None else engine.scope()
 
 
 class TensorFlowProcesses:

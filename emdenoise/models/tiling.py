@@ -1,57 +1,29 @@
-"""A trained network as a denoiser or a segmenter: a function from images of any size to images or masks."""
+"""A trained network as a method: a function from samples of any size to results, in tiles where images are large."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import FloatImage, Mask
+from emdenoise.arrays import Sample
+from emdenoise.errors import ModelError
 from emdenoise.models.backend import choose_compilation
+from emdenoise.models.contract import Network
 from emdenoise.models.export import Run
+from emdenoise.models.heads import Head
+from emdenoise.seeding import make_generator
 
+ROUNDING = 1e-5
+"""Differences below this share of the largest output are rounding."""
 TILE_SIZE_PX = 512
 """Side of the pieces in which larger images are predicted [px]: about 0.3 GB of memory with the closed network."""
 
 
-def find_reach(model: keras.Model) -> tuple[int, int]:
-    """Find out how a network must be given a piece of an image so that the rest of the image does not matter.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Convolutions, poolings and upsamplings of one path, as all of `MODELS` have.
-
-    Returns
-    -------
-    step_px, reach_px : int
-        Sides and positions must be multiples of `step_px`; pixels farther than `reach_px`, a multiple of `step_px`,
-        do not change a pixel of the result.
-
-    Examples
-    --------
-    >>> images = keras.Input((None, None, 1))
-    >>> find_reach(keras.Model(images, keras.layers.Conv2D(1, 5, padding="same")(images)))
-    (1, 2)
-    """
-    stride, step_px, reach_px = 1, 1, 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            reach_px += stride * (max(layer.kernel_size) // 2)
-        elif isinstance(layer, keras.layers.MaxPooling2D):
-            reach_px += stride
-            stride *= 2
-            step_px = max(step_px, stride)
-        elif isinstance(layer, keras.layers.UpSampling2D):
-            stride //= 2
-            reach_px += stride
-    return step_px, -(-reach_px // step_px) * step_px
-
-
 def predict_strips(
-    predict: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
-    noisy: Any,
+    predict: Callable[[list[npt.NDArray[Any]]], npt.NDArray[Any]],
+    inputs: Sequence[Any],
     *,
     step_px: int,
     reach_px: int,
@@ -62,11 +34,12 @@ def predict_strips(
     Parameters
     ----------
     predict : callable
-        Images (num_images, height, width) → the same shape; sides are multiples of `step_px`.
-    noisy : ndarray or HDF5 data set, shape (num_images, height, width)
+        Inputs (num_images, height, width, channels) → results (num_images, height, width); sides are multiples of
+        `step_px`.
+    inputs : sequence of ndarray or HDF5 data set, shape (num_images, height, width, channels)
         Read tile by tile. Sides that are no multiple of `step_px` are padded below and on the right by reflection.
     step_px, reach_px : int
-        See `find_reach`.
+        See `models/contract.py`; `reach_px` is a multiple of `step_px`.
     tile_size_px : int
         Largest side that is predicted at once [px], a multiple of `step_px` above twice `reach_px`.
 
@@ -81,7 +54,7 @@ def predict_strips(
     ValueError
         If the tiles are too small for the reach.
     """
-    height, width = noisy.shape[1:]
+    height, width = inputs[0].shape[1:3]
     padded = [-(-length // step_px) * step_px for length in (height, width)]
     if max(padded) > tile_size_px and (tile_size_px <= 2 * reach_px or tile_size_px % step_px):
         raise ValueError(f"tiles are {tile_size_px} px; expected a multiple of {step_px} above {2 * reach_px}")
@@ -89,10 +62,8 @@ def predict_strips(
     for row, inner_rows in rows:
         strip: npt.NDArray[Any] = np.empty(0)
         for column, inner_columns in columns:
-            piece = np.asarray(noisy[:, row : row + tile_size_px, column : column + tile_size_px])
-            found = predict(
-                np.pad(piece, [(0, 0), *((0, -length % step_px) for length in piece.shape[1:])], "symmetric")
-            )
+            window = np.s_[:, row : row + tile_size_px, column : column + tile_size_px]
+            found = predict([_pad(np.asarray(images[window]), step_px) for images in inputs])
             if column == 0:
                 strip = np.empty((len(found), inner_rows.stop - inner_rows.start, padded[1]), found.dtype)
             strip[:, :, inner_columns] = found[
@@ -103,21 +74,9 @@ def predict_strips(
         yield strip[:, : height - inner_rows.start, :width]
 
 
-def predict_in_tiles(
-    predict: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], noisy: npt.NDArray[Any], **options: int
-) -> npt.NDArray[Any]:
-    """Predict images of any size at once, as `predict_strips` does with the same arguments.
-
-    Returns
-    -------
-    ndarray, shape (num_images, height, width)
-    """
-    return np.concatenate(list(predict_strips(predict, noisy, **options)), axis=1)
-
-
-def _choose_tile(reach_px: int) -> int:
-    """Choose the side of the tiles, so that at least half of it is more than overlap."""
-    return max(TILE_SIZE_PX, 4 * reach_px)
+def _pad(piece: npt.NDArray[Any], step_px: int) -> npt.NDArray[Any]:
+    sides = [(0, -length % step_px) for length in piece.shape[1:3]]
+    return np.pad(piece, [(0, 0), *sides, (0, 0)], "symmetric")
 
 
 def _plan_pieces(length_px: int, tile_size_px: int, reach_px: int) -> list[tuple[int, slice]]:
@@ -132,74 +91,94 @@ def _plan_pieces(length_px: int, tile_size_px: int, reach_px: int) -> list[tuple
 
 
 class TiledMethod:
-    """A network as a function of images of any size.
+    """A network as a function of images of any size: `Sample` → results.
 
     Parameters
     ----------
-    predict : callable
-        Images (num_images, height, width) → the same shape, for sides that fit the network.
-    model : keras.Model
-        The network, for its reach.
-    """
-
-    def __init__(self, predict: Callable[[FloatImage], npt.NDArray[Any]], model: keras.Model) -> None:
-        step_px, reach_px = find_reach(model)
-        self._predict = predict
-        self._options = {"step_px": step_px, "reach_px": reach_px, "tile_size_px": _choose_tile(reach_px)}
-
-    def __call__(self, noisy: FloatImage) -> npt.NDArray[Any]:
-        """Predict images, float32 (num_images, height, width), all in one batch."""
-        return predict_in_tiles(self._predict, noisy, **self._options)
-
-    def predict_strips(self, noisy: Any) -> Iterator[npt.NDArray[Any]]:
-        """Predict images that may be larger than the memory, strip by strip; see the function of this name."""
-        return predict_strips(self._predict, noisy, **self._options)
-
-
-def make_denoiser(model: keras.Model, run: Run | None = None) -> TiledMethod:
-    """Wrap a network of one output channel.
-
-    Parameters
-    ----------
-    model : keras.Model
-        (batch, height, width, 1) → the same shape.
+    network : Network
+    head : Head
+        What its outputs mean, `Ports.head`.
     run : callable or None
-        The same network in another engine, which then does the work.
+        The network in another engine, which then does the work; None runs Keras.
 
-    Returns
-    -------
-    TiledMethod
-        float32 (num_images, height, width) → float32 of the same shape.
+    Raises
+    ------
+    ModelError
+        When an image is cut into tiles that the network's declared reach does not allow.
     """
-    run = run or run_keras(model)
 
-    def denoise(noisy: FloatImage) -> FloatImage:
-        return np.asarray(run(noisy[..., None]), dtype=np.float32)[..., 0]
+    def __init__(self, network: Network, head: Head, run: Run | None = None) -> None:
+        self.head, self.inputs = head, network.inputs
+        self._network, self._run = network, run or run_keras(network.model)
+        self._is_checked = False
 
-    return TiledMethod(denoise, model)
+    def __call__(self, sample: Sample) -> npt.NDArray[Any]:
+        """Predict images of any size, all in one batch; gives (num_images, height, width)."""
+        return np.concatenate(list(self.predict_strips(sample)), axis=1)
+
+    def predict_strips(self, sample: Mapping[str, Any]) -> Iterator[npt.NDArray[Any]]:
+        """Predict images that may be larger than the memory, strip by strip; see the function of this name.
+
+        Parameters
+        ----------
+        sample : mapping of str to array-like, shape (num_images, height, width, channels)
+            Read by slices.
+        """
+        inputs = [sample[name] for name in self._network.inputs]
+        return predict_strips(self._predict, inputs, **self._plan(inputs[0].shape[1:3]))
+
+    def _plan(self, size: tuple[int, int]) -> dict[str, int]:
+        step_px, reach_px = self._network.step_px, self._network.reach_px
+        if reach_px is None:  # every pixel sees every other one: one tile
+            return {"step_px": step_px, "reach_px": 0, "tile_size_px": -(-max(size) // step_px) * step_px}
+        reach_px = -(-reach_px // step_px) * step_px
+        tile_size_px = max(TILE_SIZE_PX, 4 * reach_px)  # at least half of a tile is more than overlap
+        if max(size) > tile_size_px and not self._is_checked:
+            check_reach(self._network)
+            self._is_checked = True
+        return {"step_px": step_px, "reach_px": reach_px, "tile_size_px": tile_size_px}
+
+    def _predict(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return self.head.decode(np.asarray(self._run(pack_inputs(self._network, inputs))))
 
 
-def make_segmenter(model: keras.Model, run: Run | None = None) -> TiledMethod:
-    """Wrap a network of one output channel per label.
+def pack_inputs(network: Network, inputs: Sequence[npt.NDArray[Any]]) -> Any:
+    """Give the inputs as the Keras model takes them: one array, or a dict where there are several."""
+    return inputs[0] if len(inputs) == 1 else dict(zip(network.inputs, inputs, strict=True))
 
-    Parameters
-    ----------
-    model : keras.Model
-        (batch, height, width, 1) → logits (batch, height, width, num_labels).
-    run : callable or None
-        The same network in another engine, which then does the work.
 
-    Returns
-    -------
-    TiledMethod
-        float32 (num_images, height, width) → uint8 of the same shape: the label of the largest logit.
+def check_reach(network: Network) -> None:
+    """Check by trial that pixels beyond the declared reach do not change a result.
+
+    Random images are given twice, the second time with other values beyond the reach of the pixels in the middle; one
+    pixel of the middle for each position within a step, since pooling and strides treat them differently.
+
+    Raises
+    ------
+    ModelError
+        If a pixel in the middle changes.
     """
-    run = run or run_keras(model)
-
-    def segment(noisy: FloatImage) -> Mask:
-        return np.asarray(run(noisy[..., None])).argmax(axis=-1).astype(np.uint8)
-
-    return TiledMethod(segment, model)
+    if network.reach_px is None:
+        return
+    step_px, reach_px = network.step_px, network.reach_px
+    margin_px = -(-reach_px // step_px) * step_px + 2 * step_px
+    size = 2 * margin_px + step_px
+    rng = make_generator(0, "check of the reach")
+    shapes = [(1, size, size, tensor.shape[-1]) for tensor in network.model.inputs]
+    first = [rng.uniform(0, 1, shape).astype(np.float32) for shape in shapes]
+    outputs = np.asarray(network.model(pack_inputs(network, first)))
+    for row, column in {(margin_px, margin_px), (size - 1 - margin_px, size - 1 - margin_px)}:
+        near = np.s_[:, row - reach_px : row + reach_px + 1, column - reach_px : column + reach_px + 1]
+        second = [rng.uniform(0, 1, shape).astype(np.float32) for shape in shapes]
+        for other, image in zip(second, first, strict=True):
+            other[near] = image[near]
+        changed = np.asarray(network.model(pack_inputs(network, second)))[:, row, column]
+        deviation = float(np.abs(changed - outputs[:, row, column]).max())
+        if deviation > ROUNDING * float(np.abs(outputs).max()):
+            raise ModelError(
+                f"network {network.model.name} declares a reach of {reach_px} px, but pixels farther away change its "
+                f"result by {deviation:.2g}; tiles would show seams. Correct the reach in its module."
+            )
 
 
 def run_keras(model: keras.Model) -> Run:
@@ -207,8 +186,3 @@ def run_keras(model: keras.Model) -> Run:
     model.compile(jit_compile=choose_compilation())
     predict: Run = model.predict_on_batch
     return predict
-
-
-def make_method(model: keras.Model, target_field: str, run: Run | None = None) -> TiledMethod:
-    """Wrap a network as what its workload scores: a segmenter where the target is ``mask``, else a denoiser."""
-    return make_segmenter(model, run) if target_field == "mask" else make_denoiser(model, run)

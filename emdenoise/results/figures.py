@@ -60,7 +60,11 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         return _to_png(figure)
 
 
-def draw_pictures(pictures: Mapping[str, Sequence[npt.NDArray[Any]]], captions: Mapping[str, Sequence[str]]) -> bytes:
+def draw_pictures(
+    pictures: Mapping[str, Sequence[npt.NDArray[Any]]],
+    captions: Mapping[str, Sequence[str]],
+    colours: Mapping[str, str],
+) -> bytes:
     """Draw the same images by several methods side by side, one row an image.
 
     The images of a row have one grey scale, from the 0.1 to the 99.9 percentile of the last of them, the truth; masks
@@ -68,10 +72,12 @@ def draw_pictures(pictures: Mapping[str, Sequence[npt.NDArray[Any]]], captions: 
 
     Parameters
     ----------
-    pictures : mapping of str to sequence of ndarray of float32 or uint8, shape (height, width)
-        By method, the truth last; masks are uint8.
+    pictures : mapping of str to sequence of ndarray, shape (height, width)
+        By method, the truth last.
     captions : mapping of str to sequence of str
         Text over each picture; where there is none, the name.
+    colours : mapping of str to str
+        ``gray`` or ``labels`` by name; gray where a name is not there.
 
     Returns
     -------
@@ -80,7 +86,7 @@ def draw_pictures(pictures: Mapping[str, Sequence[npt.NDArray[Any]]], captions: 
     """
     names = list(pictures)
     num_images = len(pictures[names[-1]])
-    grey = [name for name in names if pictures[name][0].dtype.kind == "f"]
+    grey = [name for name in names if colours.get(name, "gray") == "gray"]
     largest = max((int(mask.max()) for name in names if name not in grey for mask in pictures[name]), default=0)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.4 * len(names), 2.55 * num_images), layout="constrained")

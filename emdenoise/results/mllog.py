@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from emdenoise.files.atomic import write_atomically
 from emdenoise.results.task_record import TaskRecord
+from emdenoise.training.targets import Target
 
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 NUM_RUNS = 5
@@ -65,7 +66,7 @@ class Submitter:
     num_nodes: int
 
 
-def list_events(train: TaskRecord, submitter: Submitter, *, target_loss: float | None) -> list[Event]:
+def list_events(train: TaskRecord, submitter: Submitter, *, target: Target | None) -> list[Event]:
     """List what happened in a training, in order.
 
     Parameters
@@ -73,9 +74,9 @@ def list_events(train: TaskRecord, submitter: Submitter, *, target_loss: float |
     train : TaskRecord
         With at least one epoch, not continued after an interruption: the clock of a part is not the clock of the whole.
     submitter : Submitter
-    target_loss : float or None
-        Validation loss that ends the run with success; None where the workload has no target yet: the run then ends
-        with its last epoch.
+    target : Target or None
+        What ends the run with success; None where the workload has no target yet: the run then ends with its last
+        epoch.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def list_events(train: TaskRecord, submitter: Submitter, *, target_loss: float |
         "number_of_nodes": submitter.num_nodes,
         **_collect_facts(train),
     }
-    return list(_tell(train, history, facts, target_loss))
+    return list(_tell(train, history, facts, target))
 
 
 def _collect_facts(train: TaskRecord) -> dict[str, object]:
@@ -121,7 +122,7 @@ def _collect_facts(train: TaskRecord) -> dict[str, object]:
 
 
 def _tell(
-    train: TaskRecord, history: Sequence[dict[str, Any]], facts: dict[str, object], target_loss: float | None
+    train: TaskRecord, history: Sequence[dict[str, Any]], facts: dict[str, object], target: Target | None
 ) -> Iterator[Event]:
     started_ms = round(datetime.fromisoformat(train.started_at).timestamp() * 1000)
     run_started_ms = int(history[0]["started_at_ms"])
@@ -140,9 +141,9 @@ def _tell(
         yield Event(trained_ms, "start", "eval_start", metadata=number)
         yield Event(judged_ms, "event", "eval_error", epoch["validation_loss"], number)
         yield Event(judged_ms, "end", "eval_stop", metadata=number)
-        is_reached = target_loss is not None and epoch["validation_loss"] <= target_loss
+        is_reached = target is not None and target.is_reached(epoch)
         if is_reached or epoch is history[-1]:
-            status = "success" if is_reached or target_loss is None else "aborted"
+            status = "success" if is_reached or target is None else "aborted"
             yield Event(judged_ms, "end", "run_stop", metadata=number | {"status": status})
             return
 

@@ -7,6 +7,7 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.errors import DataError, MissingInputError, ModelError
 from emdenoise.files.atomic import hash_file
 from emdenoise.results.task_record import TaskRecord, describe_settings, read_record
+from emdenoise.sources import SOURCES
 
 
 def check_source(config: RunConfig, downloaded: TaskRecord) -> None:
@@ -50,8 +51,7 @@ def check_data(config: RunConfig, data_dir: Path, *names: str, is_hashed: bool =
         If a file is not as it was written.
     """
     record = read_record(data_dir, "preprocess")
-    sections = ("data", "simulation") if config.data.source == "graphene" else ("data",)
-    for section in sections:
+    for section in SOURCES[config.data.source].settings_sections:
         given = describe_settings(config)[section]
         other = [name for name, value in given.items() if record.settings[section].get(name) != value]
         if other:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,62 @@ import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from emdenoise.dataset.fields import Kind
+from emdenoise.evaluation.metrics import METRICS
 from emdenoise.files.atomic import write_atomically
 from emdenoise.results.figures import draw_learning_curve, draw_pictures
-from emdenoise.results.tables import COLUMNS, find_best_classical, make_table
+from emdenoise.results.tables import find_best_classical, make_table
 from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord, read_record
 
 REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
 EARLIER_TASKS = ("download", "preprocess", "train")
 
 
+@dataclass(frozen=True)
+class ReportWords:
+    """What a report says of the workload and the source.
+
+    Attributes
+    ----------
+    description : str
+        The workload in one sentence.
+    main_metric : str
+        Entry of `METRICS` by which methods are ranked.
+    kind : str
+        Of the truth (`dataset/fields.py`).
+    intensity_meaning : str
+        What stored intensities from 0 to 1 are; empty where they have no common meaning.
+    """
+
+    description: str
+    main_metric: str
+    kind: Kind
+    intensity_meaning: str
+
+    def explain_scores(self, network: Mapping[str, Any]) -> str:
+        """Say what the scores are; `network` are those of the network in ``scores.json``."""
+        if self.kind == "labels":
+            return "Dice and IoU are means over the labels that an image has."
+        if self.kind != "intensity":
+            return ""
+        meaning = f", which is {self.intensity_meaning}" if self.intensity_meaning else ""
+        atoms = " Atoms are detected by one and the same detector in the images of every method."
+        return f"PSNR and SSIM have the data range 1{meaning}.{atoms if 'atom_f1' in network else ''}"
+
+    def explain_pictures(self, label_names: Sequence[str]) -> str:
+        """Say how the pictures are drawn."""
+        if self.kind == "labels":
+            return f"Each row is one test image; from dark to light the labels are {', '.join(label_names)}."
+        return "Each row is one test image with one grey scale for all methods, set by the truth."
+
+
 def write_report(
     output_dir: Path,
-    description: str,
-    main_metric: str,
+    words: ReportWords,
     scores: dict[str, Any],
     pictures: Mapping[str, Sequence[npt.NDArray[Any]]],
     *,
+    colours: Mapping[str, str],
     test: TaskRecord,
 ) -> None:
     """Write ``report.html`` and ``pictures.png``.
@@ -33,14 +74,13 @@ def write_report(
     ----------
     output_dir : Path
         Holds the records of the tasks before the test in ``records/``.
-    description : str
-        The workload in one sentence.
-    main_metric : str
-        By which methods are ranked.
+    words : ReportWords
     scores : dict
         Content of ``scores.json``.
-    pictures : mapping of str to sequence of ndarray of float32 or uint8, shape (height, width)
+    pictures : mapping of str to sequence of ndarray, shape (height, width)
         Test images by method, the truth last.
+    colours : mapping of str to str
+        How they are drawn, as `Head.colours`; gray where a name is not there.
     test : TaskRecord
         Of the test; written after the report, which it vouches for.
 
@@ -53,20 +93,24 @@ def write_report(
     records = [*(read_record(output_dir, task) for task in there), test]
     trained: dict[str, Any] = next((record.results for record in records if record.task == "train"), {})
     history, pretraining = trained.get("history", []), trained.get("pretraining", {})
-    best = find_best_classical(scores, main_metric)
+    best = find_best_classical(scores, words.main_metric)
     classical = [name for name in scores["methods"] if name not in ("noisy", "network", best)]
     picture = draw_pictures(
-        {name: images for name, images in pictures.items() if name not in classical}, test.results["captions"]
+        {name: images for name, images in pictures.items() if name not in classical},
+        test.results["captions"],
+        colours,
     )
     environment = Environment(
         loader=PackageLoader("emdenoise", "results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html.j2").render(
         scores=scores,
-        description=description,
+        description=words.description,
+        score_note=words.explain_scores(scores["methods"]["network"]),
+        picture_note=words.explain_pictures(test.results.get("label_names", [])),
         settings=test.settings,
         settings_text=yaml.safe_dump(test.settings, sort_keys=False),
-        facts=_collect_facts(scores, main_metric, best, history),
+        facts=_collect_facts(scores, words.main_metric, best, history),
         table=make_table(scores),
         choices=test.results["choices"],
         confusion=test.results.get("confusion", []),
@@ -90,12 +134,17 @@ def _collect_facts(
 ) -> list[dict[str, str]]:
     methods = scores["methods"]
     network = methods["network"]
-    unit, name = (" dB", "PSNR") if main_metric == "psnr_db" else ("", COLUMNS[main_metric].heading)
-    decimals = COLUMNS[main_metric].decimals - 1
+    metric = METRICS[main_metric]
+    name, _, unit = metric.heading.partition(" [")
+    unit, decimals = f" {unit.rstrip(']')}" if unit else "", metric.decimals - 1
 
     def show_gain(other: dict[str, Any]) -> str:
         reached, compared = network[main_metric]["mean"], other[main_metric]["mean"]
-        return "–" if reached is None or compared is None else f"{reached - compared:+.{decimals}f}{unit}"
+        return (
+            "–"
+            if reached is None or compared is None
+            else f"{metric.factor * (reached - compared):+.{decimals}f}{unit}"
+        )
 
     facts = []
     if "noisy" in methods:

@@ -2,38 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from emdenoise.config.schema import RunConfig
+from emdenoise.evaluation.metrics import METRICS, Metric, find_metric
 from emdenoise.evaluation.statistics import bootstrap_mean
 from emdenoise.seeding import make_generator
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Column:
-    """How a metric is shown: heading, number of decimals, factor."""
-
-    heading: str
-    decimals: int
-    factor: float = 1.0
-
-
-COLUMNS = {
-    "mse": Column("MSE [10⁻³]", 2, 1e3),
-    "psnr_db": Column("PSNR [dB]", 2),
-    "ssim": Column("SSIM", 3),
-    "atom_f1": Column("atom F1", 3),
-    "atom_error_angstrom": Column("atom error [Å]", 3),
-    "dice": Column("Dice", 3),
-    "iou": Column("IoU", 3),
-}
-CONSOLE_METRICS = ("mse", "psnr_db", "ssim", "atom_f1", "dice", "iou")
 
 
 class MethodScores(Protocol):
@@ -107,40 +86,55 @@ def make_table(scores: dict[str, Any], *, is_compact: bool = False) -> list[list
     list of list of str
     """
     methods = scores["methods"]
-    columns = dict(COLUMNS)
-    for name in next(iter(methods.values())):
-        if name.startswith("dice_"):
-            columns[name] = Column(f"Dice {name.removeprefix('dice_')}", 3)
-    is_wanted = {name: not is_compact or name in CONSOLE_METRICS or name.startswith("dice_") for name in columns}
-    metrics = [name for name in columns if is_wanted[name] and any(name in method for method in methods.values())]
-    rows = [["method", *(columns[name].heading for name in metrics), "images/s"]]
+    columns = _list_columns(methods, is_compact=is_compact)
+    rows = [["method", *(heading for heading, _ in columns.values()), "images/s"]]
     show = _show_compact if is_compact else _show_interval
     for name, method in methods.items():
-        cells = [show(method.get(metric), columns[metric]) for metric in metrics]
+        cells = [show(method.get(column), metric) for column, (_, metric) in columns.items()]
         rate = method["images_per_second"]
         rows.append([name, *cells, "–" if rate is None else f"{rate:.3g}"])
     return rows
 
 
+def _list_columns(methods: Mapping[str, Any], *, is_compact: bool) -> dict[str, tuple[str, Metric]]:
+    """List what is shown, in the order of `METRICS`, scores by label last: heading and metric by name."""
+    names = list(dict.fromkeys(name for method in methods.values() for name in method))
+    of_images, of_labels = {}, {}
+    for metric in METRICS.values():
+        if is_compact and not metric.is_compact:
+            continue
+        for name in names:
+            found = find_metric(name)
+            if found is None or found[0] is not metric:
+                continue
+            label = found[1]
+            if not label:
+                of_images[name] = (metric.heading, metric)
+            elif metric.shows_labels:
+                of_labels[name] = (f"{metric.heading} {label}", metric)
+    return of_images | of_labels
+
+
 def find_best_classical(scores: dict[str, Any], metric: str) -> str | None:
-    """Name the classical method with the largest mean of a metric; None if no classical method has one."""
+    """Name the classical method with the best mean of a metric; None if no classical method has one."""
     means = {name: method[metric]["mean"] for name, method in scores["methods"].items()}
     classical = [name for name, mean in means.items() if name not in ("noisy", "network") and mean is not None]
-    return max(classical, key=lambda name: float(means[name]), default=None)
+    sign = 1 if METRICS[metric].is_larger_better else -1
+    return max(classical, key=lambda name: sign * float(means[name]), default=None)
 
 
 def _show_interval(
-    value: dict[str, float | None] | None, column: Column, separator: str = " ", dropped: int = 0
+    value: dict[str, float | None] | None, metric: Metric, separator: str = " ", dropped: int = 0
 ) -> str:
     if value is None or value["mean"] is None:
         return "–"
-    mean, low, high = ((value[bound] or 0.0) * column.factor for bound in ("mean", "low", "high"))
-    decimals = column.decimals - dropped
-    return f"{mean:.{column.decimals}f}{separator}[{low:.{decimals}f}, {high:.{decimals}f}]"
+    mean, low, high = ((value[bound] or 0.0) * metric.factor for bound in ("mean", "low", "high"))
+    decimals = metric.decimals - dropped
+    return f"{mean:.{metric.decimals}f}{separator}[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
-def _show_compact(value: dict[str, float | None] | None, column: Column) -> str:
-    return _show_interval(value, column, separator="\n", dropped=1)
+def _show_compact(value: dict[str, float | None] | None, metric: Metric) -> str:
+    return _show_interval(value, metric, separator="\n", dropped=1)
 
 
 def _round(value: float) -> float | None:

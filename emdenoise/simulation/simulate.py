@@ -158,9 +158,9 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
         pixel_size_angstrom=pixel_size,
     )
     is_inside = ((atoms_px > -0.5) & (atoms_px < size - 0.5)).all(axis=1)
-    wave = None
+    wave = {}
     if settings.store_wave:
-        wave = exit_wave.ensure_real_space().array[margin : margin + size, margin : margin + size]
+        wave["wave"] = exit_wave.ensure_real_space().array[margin : margin + size, margin : margin + size]
     records = []
     for number in range(settings.images_per_specimen):
         image_index = index * settings.images_per_specimen + number
@@ -168,10 +168,7 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
         noisy, clean, attributes = simulate_image(settings, exit_wave, pixel_size, image_rng)
         records.append(
             Record(
-                noisy=noisy,
-                clean=clean,
-                mask=mask,
-                wave=wave,
+                {"noisy": noisy, "clean": clean, "mask": mask, **wave},
                 atoms=atoms_px[is_inside].astype(np.float32),
                 class_id=list(DEFECTS).index(kind),
                 specimen=f"{split} {index}",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
+from emdenoise.dataset.intensity import IntensityScale, RowImage, keep_scale
 from emdenoise.dataset.record import Record, Source, Split
 from emdenoise.errors import DataError, MissingInputError
 from emdenoise.files.sandbox import call_sandboxed
@@ -177,7 +178,9 @@ def _read_pairs(root: Path, folder: str, indices: npt.NDArray[np.int64]) -> Iter
                     f"{clean_name}: image {index} is identical to that of {noisy_name}; expected its noise-free truth; "
                     f"{REMEDY}."
                 )
-            yield Record(noisy=noisy, clean=clean, specimen=f"{folder} {index}", name=f"{noisy_name} image {index}")
+            yield Record(
+                {"noisy": noisy, "clean": clean}, specimen=f"{folder} {index}", name=f"{noisy_name} image {index}"
+            )
 
 
 def read_images(path: Path, name: str, indices: Sequence[int]) -> list[FloatImage]:
@@ -203,11 +206,19 @@ def _read_image(file: h5py.File, name: str, index: int) -> FloatImage:
     return image
 
 
+def choose_em_graphene_sim_scales(
+    images: Sequence[RowImage], config: RunConfig, name: str
+) -> tuple[IntensityScale, ...]:
+    """Leave intensities as they are; raises `DataError` where they have another scale."""
+    return keep_scale(images, IntensityScale(), VALUE_BOUNDS, name=name, source=FOLDER)
+
+
 EM_GRAPHENE_SIM = Source(
     description="Simulated pairs of noisy and noise-free images of graphene (MULTEM), 256 × 256 pixels.",
     licence="Not stated by the publisher.",
     citation="STFC SciML-Bench, data set em_graphene_sim (doi:10.1038/s42254-022-00441-7)",
     download=download_em_graphene_sim,
     read=read_em_graphene_sim,
-    mask_labels={},
+    image_size_px=lambda config: IMAGE_SHAPE[0],
+    choose_scales=choose_em_graphene_sim_scales,
 )

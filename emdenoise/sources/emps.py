@@ -6,14 +6,14 @@ of the particle of each pixel, 0 is background), ``train.csv`` and ``test.csv`` 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from emdenoise.arrays import Mask, describe
 from emdenoise.config.schema import RunConfig
-from emdenoise.dataset.intensity import IntensityScale
+from emdenoise.dataset.intensity import IntensityScale, RowImage, keep_scale
 from emdenoise.dataset.record import Record, Source, Split
 from emdenoise.dataset.splits import split_names
 from emdenoise.errors import DataError, DownloadError, MissingInputError
@@ -169,12 +169,16 @@ def _read_image(folder: Path, identifier: str) -> Record:
         raise DataError(f"images/{identifier}.png: has values up to {image.max():g}; expected 8 bits, at most {WHITE}.")
     mask: Mask = np.where(particles > 0, PARTICLE, BACKGROUND).astype(np.uint8)
     return Record(
-        noisy=INTENSITY.apply(image),
-        mask=mask,
+        {"noisy": INTENSITY.apply(image), "mask": mask},
         specimen=identifier,
         name=f"{identifier}.png",
         attributes=INTENSITY.to_attributes(),
     )
+
+
+def choose_emps_scales(images: Sequence[RowImage], config: RunConfig, name: str) -> tuple[IntensityScale, ...]:
+    """Keep the scale of 8 bits; raises `DataError` where a value has more."""
+    return keep_scale(images, INTENSITY, (0, WHITE), name=name, source="emps")
 
 
 EMPS = Source(
@@ -186,5 +190,6 @@ EMPS = Source(
     ),
     download=download_emps,
     read=read_emps,
-    mask_labels={"background": BACKGROUND, "particle": PARTICLE},
+    label_names=lambda config: ["background", "particle"],
+    choose_scales=choose_emps_scales,
 )

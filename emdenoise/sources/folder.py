@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage, Mask, describe
 from emdenoise.config.schema import RunConfig
-from emdenoise.dataset.intensity import choose_scale
+from emdenoise.dataset.intensity import IntensityScale, RowImage, choose_scale, choose_scale_by_blocks
 from emdenoise.dataset.record import Record, Source, Split
 from emdenoise.dataset.splits import split_names
 from emdenoise.dataset.tiles import cut_record, scale_record
@@ -163,12 +165,15 @@ def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
         rng = make_generator(config.data.seed, f"added noise of {image.name}")
         image = dataclasses.replace(
             image,
-            noisy=apply_shot_noise(image.noisy, electrons_per_pixel=electrons, rng=rng),
-            clean=image.noisy,
+            images={
+                **image.images,
+                "noisy": apply_shot_noise(image.noisy, electrons_per_pixel=electrons, rng=rng),
+                "clean": image.noisy,
+            },
             attributes=image.attributes | {"electrons_per_unit_intensity": electrons, "black_level": 0.0},
         )
     for tile in cut_record(image, config.data.tile_size_px):
-        if tile.clean is not None and np.array_equal(tile.noisy, tile.clean):
+        if "clean" in tile.images and np.array_equal(tile.noisy, tile.images["clean"]):
             raise DataError(
                 f"{tile.name}: the tile of {config.data.tile_size_px} px is black or without noise and so its own "
                 "truth; crop or remove the image."
@@ -303,19 +308,22 @@ def _read_split(specimens: list[Specimen], config: RunConfig) -> Iterator[Record
 def _read_specimen(specimen: Specimen, *, is_truth: bool) -> Iterator[Record]:
     """Read the frames of one file as whole images, scaled all alike; what gets noise added is scaled as truth."""
     noisy = read_sandboxed(read_micrographs, specimen.noisy)
-    images = [micrograph.image for micrograph in noisy]
+    frames = [micrograph.image for micrograph in noisy]
     clean = read_sandboxed(read_micrographs, specimen.clean) if specimen.clean else []
     truth = [micrograph.image for micrograph in clean]
     masks = read_sandboxed(read_masks, specimen.mask) if specimen.mask else []
     _check_partners(specimen, noisy, truth, specimen.clean)
     _check_partners(specimen, noisy, masks, specimen.mask)
-    scale = choose_scale([], images) if is_truth else choose_scale(images, truth)
+    scale = choose_scale([], frames) if is_truth else choose_scale(frames, truth)
     for index, micrograph in enumerate(noisy):
         pixel_size_angstrom = micrograph.pixel_size_angstrom or (clean[index].pixel_size_angstrom if clean else None)
+        images: dict[str, npt.NDArray[Any]] = {"noisy": scale.apply(micrograph.image)}
+        if truth:
+            images["clean"] = scale.apply(truth[index])
+        if masks:
+            images["mask"] = masks[index]
         yield Record(
-            noisy=scale.apply(micrograph.image),
-            clean=scale.apply(truth[index]) if truth else None,
-            mask=masks[index] if masks else None,
+            images,
             specimen=specimen.noisy.name,
             name=micrograph.name,
             attributes={"pixel_size_angstrom": pixel_size_angstrom or math.nan, **scale.to_attributes()},
@@ -349,11 +357,17 @@ def _join(names: Sequence[str]) -> str:
     return ", ".join(names[:NUM_NAMES_SHOWN]) + more
 
 
+def choose_folder_scales(images: Sequence[RowImage], config: RunConfig, name: str) -> tuple[IntensityScale, ...]:
+    """Choose one power of two for all images of a file."""
+    return len(images) * (choose_scale_by_blocks(images),)
+
+
 FOLDER = Source(
     description="Micrographs of the person who runs the benchmark, cut into tiles.",
     licence="https://rightsstatements.org/vocab/UND/1.0/",
     citation="EMDenoise, source folder: the images of the person who ran it",
     download=download_folder,
     read=read_folder,
-    mask_labels={},
+    label_names=lambda config: list(config.data.mask_labels),
+    choose_scales=choose_folder_scales,
 )

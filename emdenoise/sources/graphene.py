@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from emdenoise.config.schema import RunConfig
+from emdenoise.dataset.intensity import IntensityScale, RowImage, choose_window
 from emdenoise.dataset.record import MASK_LABELS, SPLITS, Record, Source, Split
 from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.errors import DataError, MissingInputError
@@ -140,11 +141,26 @@ def _verify(path: Path, found: Signature, recipe: str, split: Split) -> str:
     return "equal to the reference to the bit" if verdict == "equal" else "equal to the reference within tolerance"
 
 
+def choose_graphene_scales(images: Sequence[RowImage], config: RunConfig, name: str) -> tuple[IntensityScale, ...]:
+    """Choose the contrast window of each image around its mean; raises `DataError` where that is not positive."""
+    return tuple(choose_window(image, config.simulation.intensity_window, name=name) for image in images)
+
+
+def describe_window(config: RunConfig) -> str:
+    """Say in words what is stored as 0 and as 1."""
+    low, high = config.simulation.intensity_window
+    return f"the contrast window from {low:g} to {high:g} of the intensity of vacuum"
+
+
 GRAPHENE = Source(
     description="Simulated HRTEM images of defective graphene with truth, masks, classes and atom positions.",
     licence="https://creativecommons.org/licenses/by/4.0/",
     citation="EMDenoise, source graphene, simulated with abTEM (doi:10.12688/openreseurope.13015.2)",
     download=download_graphene,
     read=read_graphene,
-    mask_labels=MASK_LABELS,
+    label_names=lambda config: list(MASK_LABELS),
+    image_size_px=lambda config: config.simulation.image_size_px,
+    settings_sections=("data", "simulation"),
+    describe_intensity=describe_window,
+    choose_scales=choose_graphene_scales,
 )

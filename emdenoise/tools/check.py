@@ -31,7 +31,10 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
         extract_archive(package_file, folder)
         submission, problems = read_submission(folder)
         if submission is not None:
-            problems += judge_submission(submission, WORKLOADS[submission.package.workload].find_target, check_division)
+            workload = WORKLOADS[submission.package.workload]
+            problems += judge_submission(
+                submission, workload.find_target, lambda config: check_division(config, workload)
+            )
         if submission is None or problems:  # what is wrong already does not decide what this machine computes
             return _refuse([*problems, "its weights were not tested"])
         try:
@@ -68,12 +71,12 @@ def _tabulate(submission: "Submission") -> list[list[str]]:
     from emdenoise.workloads import WORKLOADS
 
     workload = WORKLOADS[submission.package.workload]
-    target_loss = workload.find_target(submission.runs[0].config)
-    clock = "training [s]" if target_loss is None else f"time to validation loss {target_loss:g} [s]"
+    target = workload.find_target(submission.runs[0].config)
+    clock = "training [s]" if target is None else f"time to {target.describe()} [s]"
     rows = [["run", "seed", workload.main_metric, clock, "with staging [s]"]]
     times_s: list[tuple[float | None, float | None]] = []
     for run in submission.runs:
-        time_s = measure_time_to_quality(make_events(run.records["train"], submission.system, target_loss))
+        time_s = measure_time_to_quality(make_events(run.records["train"], submission.system, target))
         staging_s = run.records["download"].duration_s + run.records["preprocess"].duration_s
         times_s.append((None, None) if time_s is None else (time_s, time_s + staging_s))
         score = run.scores["methods"]["network"][workload.main_metric]["mean"]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from emdenoise.config.studies import RunKey
 from emdenoise.errors import DataError, SettingsError
+from emdenoise.evaluation.metrics import find_metric
 from emdenoise.evaluation.statistics import Interval, bootstrap_mean
 from emdenoise.files.atomic import write_atomically, write_json
 from emdenoise.results.figures import Point, draw_comparison, draw_matrices
@@ -145,7 +146,7 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
     for (variant, trained_on, tested_on, num_images), own in groups.items():
         known_base = groups.get((reference, trained_on, tested_on, num_images), {})
         base = {seed: known_base[seed] for seed in own if seed in known_base}
-        reached = [_find_epoch(own[seed], base[seed]) for seed in base]
+        reached = [_find_epoch(own[seed], base[seed], metrics[0]) for seed in base]
         known = [figures for figures in reached if figures is not None]
         scores = {name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics}
         differences = {
@@ -240,12 +241,15 @@ def _read_means(path: Path) -> dict[str, float | None]:
         raise DataError(f"{path.name}: missing or damaged; run the test task again.") from error
 
 
-def _find_epoch(own: dict[str, Any], base: dict[str, Any]) -> tuple[int, float] | None:
+def _find_epoch(own: dict[str, Any], base: dict[str, Any], metric: str) -> tuple[int, float] | None:
     """Find the first epoch in which a run is as good on validation images as another ends; with the time until then."""
     if not own["history"] or not base["history"]:
         return None
-    name = "validation_dice" if "validation_dice" in own["history"][0] else "validation_loss"
-    sign = 1 if name == "validation_dice" else -1
+    name, sign = f"validation_{metric}", 1
+    if name not in own["history"][0]:
+        name, sign = "validation_loss", -1
+    elif (found := find_metric(metric)) is not None and not found[0].is_larger_better:
+        sign = -1
     seconds = 0.0
     for figures in own["history"]:
         seconds += figures["train_s"]

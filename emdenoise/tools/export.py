@@ -17,6 +17,7 @@ from emdenoise.tools.trained import load_trained
 if TYPE_CHECKING:
     from emdenoise.evaluation.agreement import Agreement
     from emdenoise.models.checkpoints import TrainedModel
+    from emdenoise.workloads.contract import Workload
 
 DESCRIPTION_FILE = "export.json"
 NUM_COMPARED_IMAGES = 32
@@ -31,21 +32,26 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     from emdenoise.models.export import FORMATS, export_network
     from emdenoise.results.preconditions import check_data
     from emdenoise.workloads import WORKLOADS
-    from emdenoise.workloads.contract import read_pictures
+    from emdenoise.workloads.evaluate import read_pictures
 
     if export_format not in FORMATS:
         raise SettingsError(f"--export_format is {export_format}; known formats are {', '.join(FORMATS)}; give one.")
     chosen = FORMATS[export_format]
     config, trained = load_trained(model_dir)
     workload = WORKLOADS[config.workload]
+    if len(workload.inputs) > 1 or workload.head.kind == "complex":
+        raise SettingsError(
+            f"the network answers workload {workload.name}; only networks from one image to intensities or labels can "
+            "be exported; use `emdenoise predict`."
+        )
     names = ("validation.h5", "train.h5") if chosen.needs_examples else ("validation.h5",)
     inputs = check_data(config, data_dir, *names)
     with RecordFile(data_dir / "validation.h5") as records:
-        noisy, truth = (read_pictures(records, name, NUM_COMPARED_IMAGES) for name in workload.fields)
-    examples = _read_examples(data_dir, trained.model) if chosen.needs_examples else None
+        samples, truth = read_pictures(records, workload.inputs, workload.truth, NUM_COMPARED_IMAGES)
+    examples = _read_examples(data_dir, workload, trained.network.step_px) if chosen.needs_examples else None
     with _open_folder(export_dir) as folder:
-        export_network(trained.model, folder / chosen.file_name, export_format, examples)
-        agreements = _compare(trained.model, folder / chosen.file_name, export_format, noisy, truth)
+        export_network(trained.network.model, folder / chosen.file_name, export_format, examples)
+        agreements = _compare(trained, folder / chosen.file_name, export_format, samples, truth)
         files = sorted(path.name for path in folder.iterdir())
         with explain_os_errors(export_dir / DESCRIPTION_FILE):
             (export_dir / DESCRIPTION_FILE).unlink(missing_ok=True)  # it must not vouch for files that it does not know
@@ -63,15 +69,14 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     return Outcome(f"Wrote {', '.join([*files, DESCRIPTION_FILE])} to {export_dir}.")
 
 
-def _read_examples(data_dir: Path, model: Any) -> list[Any]:
+def _read_examples(data_dir: Path, workload: "Workload", step_px: int) -> list[Any]:
     """Read crops of training images, by which the ranges of an 8-bit network are found."""
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.models.tiling import find_reach
-    from emdenoise.workloads.contract import read_pictures
+    from emdenoise.workloads.evaluate import read_pictures
 
-    step_px, _ = find_reach(model)
     with RecordFile(data_dir / "train.h5") as records:
-        images = read_pictures(records, "noisy", NUM_EXAMPLES)
+        samples, _ = read_pictures(records, workload.inputs, workload.truth, NUM_EXAMPLES)
+    images = [sample[workload.inputs[0]][0, ..., 0] for sample in samples]
     sides = [min(*image.shape, EXAMPLE_SIDE_PX) // step_px * step_px for image in images]
     return [image[:side, :side] for image, side in zip(images, sides, strict=True)]
 
@@ -88,18 +93,19 @@ def _open_folder(place: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _compare(model: Any, path: Path, format_name: str, noisy: list[Any], truth: list[Any]) -> "dict[str, Agreement]":
+def _compare(
+    trained: "TrainedModel", path: Path, format_name: str, samples: list[Any], truth: list[Any]
+) -> "dict[str, Agreement]":
     """Compare the engine in each of its precisions with Keras."""
     from emdenoise.evaluation.agreement import measure_agreement
     from emdenoise.models.export import FORMATS
-    from emdenoise.models.tiling import make_method
+    from emdenoise.models.tiling import TiledMethod
 
-    target_field = "mask" if truth[0].dtype == "uint8" else "clean"
-    reference = make_method(model, target_field)
-    chosen = FORMATS[format_name]
+    network, head, chosen = trained.network, trained.ports.head, FORMATS[format_name]
+    reference = TiledMethod(network, head)
     return {
         precision: measure_agreement(
-            reference, make_method(model, target_field, chosen.load(path, precision, None)), noisy, truth
+            reference, TiledMethod(network, head, chosen.load(path, precision, None)), samples, truth, head.kind
         )
         for precision in chosen.precisions
     }
@@ -109,19 +115,25 @@ def _describe(
     config: RunConfig, trained: "TrainedModel", format_name: str, agreements: "dict[str, Agreement]"
 ) -> dict[str, Any]:
     """Describe what another program needs to use the network as `predict` does."""
-    from emdenoise.models.tiling import find_reach
+    from emdenoise.sources import SOURCES
 
-    step_px, reach_px = find_reach(trained.model)
+    network, ports = trained.network, trained.ports
+    scales_by_window = "simulation" in SOURCES[config.data.source].settings_sections
     return {
         "format": format_name,
         "workload": config.workload,
         "weights_sha256": trained.weights_sha256,
-        "input": {"shape": [None, None, None, 1], "dtype": "float32", "step_px": step_px, "reach_px": reach_px},
-        "output": {"shape": [None, None, None, trained.description["output_channels"]], "dtype": "float32"},
+        "input": {
+            "shape": [None, None, None, 1],
+            "dtype": "float32",
+            "step_px": network.step_px,
+            "reach_px": network.reach_px,
+        },
+        "output": {"shape": [None, None, None, ports.output_channels], "dtype": "float32"},
         "intensity": {
             "source": config.data.source,
             "scale_factor": config.data.scale_factor,
-            "window_of_mean": config.simulation.intensity_window if config.data.source == "graphene" else None,
+            "window_of_mean": config.simulation.intensity_window if scales_by_window else None,
         },
         "precisions": {
             name: {**asdict(agreement), "is_good": agreement.is_good} for name, agreement in agreements.items()

@@ -30,6 +30,7 @@ from emdenoise.tools.packing import (
     make_events,
     name_folder,
 )
+from emdenoise.training.targets import Target
 
 CLOCK_SLACK_S = 2.0
 """By how much the sum of the parts may exceed the whole: rounding, and starting the clock."""
@@ -37,7 +38,7 @@ CLOCK_SLACK_S = 2.0
 
 def judge_submission(
     submission: Submission,
-    find_target: Callable[[RunConfig], float | None],
+    find_target: Callable[[RunConfig], Target | None],
     check_division: Callable[[RunConfig], None],
 ) -> list[str]:
     """List everything that is wrong with a package, as far as its files tell.
@@ -46,7 +47,7 @@ def judge_submission(
     ----------
     submission : Submission
     find_target : callable
-        Gives the validation loss that a run must reach, or None.
+        Gives what a run must reach, or None.
     check_division : callable
         Raises `SettingsError` where a run does not keep the rules of its division.
 
@@ -239,7 +240,7 @@ def _judge_clock(run: SubmittedRun) -> Iterator[str]:
         yield f"has {len(history)} of {training.epochs} epochs"
 
 
-def _judge_log(run: SubmittedRun, system: SystemDescription, target_loss: float | None) -> Iterator[str]:
+def _judge_log(run: SubmittedRun, system: SystemDescription, target: Target | None) -> Iterator[str]:
     path = run.folder / LOG_FILE
     if not path.is_file():
         yield f"has no {LOG_FILE}: the training was interrupted or has no epochs"
@@ -247,7 +248,7 @@ def _judge_log(run: SubmittedRun, system: SystemDescription, target_loss: float 
     try:
         for problem in check_log(path):
             yield f"{LOG_FILE}: {problem}"
-        events = make_events(run.records["train"], system, target_loss)
+        events = make_events(run.records["train"], system, target)
         expected = [(event.time_ms, event.key, event.value, event.metadata) for event in events]
         lines = [json.loads(line.removeprefix(":::MLLOG ")) for line in path.read_text(encoding="utf-8").splitlines()]
         found = [

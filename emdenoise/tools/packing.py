@@ -12,11 +12,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from emdenoise import __version__
-from emdenoise.config.architectures import Settings
+from emdenoise.config.base import Settings
+from emdenoise.config.choices import EntryOf
 from emdenoise.errors import MissingInputError
 from emdenoise.files.atomic import copy_file, hash_file, write_json
 from emdenoise.results.mllog import Event, Submitter, list_events, write_log
 from emdenoise.results.task_record import RECORDS_FOLDER, Sha256, TaskRecord, read_record
+from emdenoise.training.targets import Target
 
 PACKAGE_FILE, LOG_FILE, SCORES_FILE = "package.json", "result.txt", "scores.json"
 TASK_NAMES = ("download", "preprocess", "train", "test")
@@ -74,7 +76,7 @@ class Package(BaseModel):
     """Raised by every change of this class."""
     division: Literal["closed", "open"]
     """Of all runs."""
-    workload: Literal["denoise", "segment"]
+    workload: Annotated[str, EntryOf("workloads")]
     """Of all runs."""
     organisation: Text
     """Who hands it in."""
@@ -93,7 +95,7 @@ def name_folder(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:100] or "unnamed"
 
 
-def build_package(runs: Sequence[Path], system: SystemDescription, target_loss: float | None, folder: Path) -> Package:
+def build_package(runs: Sequence[Path], system: SystemDescription, target: Target | None, folder: Path) -> Package:
     """Collect runs into a package folder.
 
     Parameters
@@ -101,7 +103,7 @@ def build_package(runs: Sequence[Path], system: SystemDescription, target_loss: 
     runs : sequence of Path
         Each has ``output`` and ``model``.
     system : SystemDescription
-    target_loss : float or None
+    target : Target or None
         Of the workload; see `list_events`.
     folder : Path
         Empty.
@@ -131,7 +133,7 @@ def build_package(runs: Sequence[Path], system: SystemDescription, target_loss: 
         _copy_run(run, place)
         train = read_record(place, "train")
         if train.results.get("history") and not train.results.get("num_continued_epochs"):
-            write_log(place / LOG_FILE, make_events(train, system, target_loss))
+            write_log(place / LOG_FILE, make_events(train, system, target))
     package = Package(
         division=settings["division"],
         workload=settings["workload"],
@@ -147,10 +149,10 @@ def build_package(runs: Sequence[Path], system: SystemDescription, target_loss: 
     return package
 
 
-def make_events(train: TaskRecord, system: SystemDescription, target_loss: float | None) -> list[Event]:
+def make_events(train: TaskRecord, system: SystemDescription, target: Target | None) -> list[Event]:
     """List the events of a training for the log of a package."""
     submitter = Submitter(system.submitter, system.system_name, system.status, system.number_of_nodes)
-    return list_events(train, submitter, target_loss=target_loss)
+    return list_events(train, submitter, target=target)
 
 
 def _copy_run(run: Path, place: Path) -> None:

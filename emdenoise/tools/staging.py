@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import FloatImage, describe
+from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
-from emdenoise.dataset.intensity import IntensityScale, choose_scale_by_blocks
+from emdenoise.dataset.intensity import IntensityScale, read_blocks
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.tiles import scale_record
 from emdenoise.errors import DataError, MissingInputError, explain_os_errors
@@ -25,11 +25,7 @@ from emdenoise.files.formats import is_image_file, read_micrographs
 from emdenoise.files.full_disk import create_hdf5
 from emdenoise.files.pictures import HDF5_SUFFIXES, PIXEL_SIZE
 from emdenoise.files.sandbox import read_sandboxed
-from emdenoise.sources.em_graphene_sim import VALUE_BOUNDS
-from emdenoise.sources.emps import INTENSITY, WHITE
-
-BLOCK_PIXELS = 2**22
-"""Pixels that are handled at once."""
+from emdenoise.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,8 @@ def _stage(scratch: Path, config: RunConfig, path: Path) -> tuple[tuple[Intensit
     """Write the stored intensities; runs in the reading process."""
     with _open_frames(path) as frames:
         _check_finite(frames, path)
-        scales = _choose_scales(frames, config, path)
+        name = f"{path.parent.name}/{path.name}"
+        scales = SOURCES[config.data.source].choose_scales(frames.images, config, name)
         factor, pixel_size_angstrom = config.data.scale_factor, frames.pixel_size_angstrom
         with explain_os_errors(scratch):
             scratch.parent.mkdir(parents=True, exist_ok=True)
@@ -128,15 +125,6 @@ def _stage(scratch: Path, config: RunConfig, path: Path) -> tuple[tuple[Intensit
                         noisy[index, rows] = block if factor != 1 else scale.apply(block)
                         raw.check()
     return scales, pixel_size_angstrom / factor if pixel_size_angstrom else None
-
-
-def read_blocks(image: Any) -> Iterator[tuple[slice, FloatImage]]:
-    """Read an image, whole rows at a time."""
-    height, width = image.shape
-    num_rows = max(1, BLOCK_PIXELS // width)
-    for row in range(0, height, num_rows):
-        rows = slice(row, min(row + num_rows, height))
-        yield rows, image[rows]
 
 
 @contextmanager
@@ -186,39 +174,5 @@ def _check_finite(frames: _Frames, path: Path) -> None:
             )
 
 
-def _choose_scales(frames: _Frames, config: RunConfig, path: Path) -> tuple[IntensityScale, ...]:
-    """Choose how intensities are stored, as the source that the network was trained with does."""
-    name, images = f"{path.parent.name}/{path.name}", frames.images
-    if config.data.source == "graphene":
-        return tuple(_choose_window(image, config.simulation.intensity_window, name) for image in images)
-    if config.data.source == "folder":
-        return len(images) * (choose_scale_by_blocks([partial(_read_values, image) for image in images]),)
-    is_emps = config.data.source == "emps"
-    low, high = (0, WHITE) if is_emps else VALUE_BOUNDS
-    for block in (block for image in images for _, block in read_blocks(image)):
-        if block.min() < low or block.max() > high:
-            raise DataError(
-                f"{name}: {describe(block)} with values from {block.min():g} to {block.max():g}; the network was "
-                f"trained with source {config.data.source}, from {low:g} to {high:g}; bring the image to that scale."
-            )
-    return len(images) * (INTENSITY if is_emps else IntensityScale(),)
-
-
-def _read_values(image: Any) -> Iterator[FloatImage]:
-    return (block for _, block in read_blocks(image))
-
-
-def _choose_window(image: Any, window: tuple[float, float], name: str) -> IntensityScale:
-    """Choose the contrast window around the mean, which for a thin specimen is the intensity of vacuum."""
-    total = sum(float(block.sum(dtype=np.float64)) for block in _read_values(image))
-    mean = total / (image.shape[0] * image.shape[1])
-    if mean <= 0:
-        raise DataError(
-            f"{name}: its mean intensity is {mean:g}; expected counts, above 0, since the network knows intensities "
-            "relative to vacuum; undo the subtraction of the background."
-        )
-    return IntensityScale.from_window(window[0] * mean, window[1] * mean)
-
-
 def _magnify(image: FloatImage, factor: float) -> npt.NDArray[Any]:
-    return scale_record(Record(noisy=image, specimen="", name=""), factor).noisy
+    return scale_record(Record({"noisy": image}, specimen="", name=""), factor).noisy

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emdenoise.config.loading import check_settings, load_settings
 from emdenoise.config.schema import RunConfig
@@ -10,6 +11,9 @@ from emdenoise.files.locks import lock_folder
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
 from emdenoise.tools.archive import open_package
+
+if TYPE_CHECKING:
+    from emdenoise.training.targets import Target
 
 
 def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: Progress) -> Outcome:
@@ -31,7 +35,7 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
     return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
 
 
-def _find_target(run: Path) -> float | None:
+def _find_target(run: Path) -> "Target | None":
     from emdenoise.results.task_record import read_record
     from emdenoise.workloads import WORKLOADS
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from emdenoise.evaluation.metrics import find_metric
 from emdenoise.results.task_record import TaskRecord, read_record
 
 Verdict = Literal["equal", "within tolerance", "different"]
@@ -15,15 +16,8 @@ VERDICTS: tuple[Verdict, ...] = ("equal", "within tolerance", "different")
 MACHINE = ("machine", "cpu_model", "cpu_count", "accelerators", "packages")
 """Facts of the environment that together are a type of machine; where they are equal, so are the bits."""
 
-METHOD_TOLERANCE = {"mse": 1e-5, "psnr_db": 0.02, "ssim": 1e-3, "atom_f1": 0.02, "atom_error_angstrom": 0.01}
-"""Largest difference of the mean score of a classical method or of given weights on another machine; 0.02 where a
-metric is not named. Fourier transforms and sums round differently there."""
-TRAINED_TOLERANCE = {"mse": 3e-4, "psnr_db": 1.5, "ssim": 0.05, "atom_f1": 0.1, "atom_error_angstrom": 0.05}
-"""The same of a network that was trained again, where rounding grows as another seed does: three standard deviations of
-the smoke run over seeds; 0.1 where a metric is not named (docs/reproducibility.md)."""
 MAX_SHARE_OF_ONE_IMAGE = 10
 """By how many tolerances of the mean the score of one image may differ."""
-OTHER_METHOD_TOLERANCE, OTHER_TRAINED_TOLERANCE = 0.02, 0.1
 
 
 @dataclass(frozen=True)
@@ -135,11 +129,16 @@ def _compare_scores(
     for method in known | given:
         for metric in known.get(method, {}) | given.get(method, {}):
             one, other = (scores.get(method, {}).get(metric) for scores in (known, given))
-            is_trained = method == "network" and is_trained_again
-            tolerances = TRAINED_TOLERANCE if is_trained else METHOD_TOLERANCE
-            default = OTHER_TRAINED_TOLERANCE if is_trained else OTHER_METHOD_TOLERANCE
-            tolerance = 0.0 if is_same_machine else tolerances.get(metric, default)
+            tolerance = 0.0 if is_same_machine else _find_tolerance(metric, method == "network" and is_trained_again)
             yield _compare_values(f"{method} {metric}", one, other, tolerance)
+
+
+def _find_tolerance(name: str, is_trained_again: bool) -> float:
+    """Find by how much a mean score may differ on another machine; a name that is no metric may not."""
+    found = find_metric(name)
+    if found is None:
+        return 0.0
+    return found[0].retrained_tolerance if is_trained_again else found[0].tolerance
 
 
 def _compare_values(

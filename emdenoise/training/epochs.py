@@ -11,27 +11,28 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.dataset.sampler import Batch
 from emdenoise.errors import StoppedError
 from emdenoise.progress import Progress
 from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals
 from emdenoise.training.transfer import Freeze
 
+NOTHING_FROZEN = Freeze()
 SHOWN_LOSSES = ("loss", "discriminator_loss")
 """What the progress shows, where there is such a loss."""
 
 
 class Batches(Protocol):
-    """What training reads: `TrainingBatches` or `WholeImages`."""
+    """What training reads: `PreparedBatches`."""
 
     def __len__(self) -> int:
         """Count the steps of an epoch."""
 
-    def read(self, epoch: int, step: int) -> Batch:
-        """Read one batch."""
+    def read(self, epoch: int, step: int) -> tuple[Any, npt.NDArray[np.generic]]:
+        """Read one batch: inputs and targets."""
 
 
 class Learner(Protocol):
@@ -119,7 +120,7 @@ def run_epochs(
     *,
     checkpoint: CheckpointFolder,
     progress: Progress,
-    freeze: Freeze,
+    freeze: Freeze = NOTHING_FROZEN,
 ) -> TrainingResult:
     """Train all epochs, or those that an interrupted training of the same settings and data left.
 
@@ -206,7 +207,7 @@ def _train_epoch(
         if learner.add_up(np.array([is_stopped()], np.float64)).any():
             return False
         inputs, targets = batches.read(epoch, step)
-        num_images = learner.num_processes * len(inputs)
+        num_images = learner.num_processes * len(targets)
         for name, loss in learner.take_step(inputs, targets).items():
             state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * loss
         state.num_steps, state.num_images = step + 1, state.num_images + num_images
@@ -226,8 +227,8 @@ def validate(model: keras.Model, validation: Batches) -> dict[str, float]:
         inputs, targets = validation.read(0, step)
         model.reset_metrics()
         for name, value in model.test_on_batch(inputs, targets, return_dict=True).items():
-            sums[name] = sums.get(name, 0.0) + len(inputs) * float(value)
-        num_images += len(inputs)
+            sums[name] = sums.get(name, 0.0) + len(targets) * float(value)
+        num_images += len(targets)
     means = {f"validation_{name}": total / num_images for name, total in sums.items()}
     return means | {"validation_s": time.perf_counter() - started}
 

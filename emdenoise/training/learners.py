@@ -10,16 +10,48 @@ import numpy as np
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.sampler import InOrder, Sampler
 from emdenoise.models.backend import choose_compilation
-from emdenoise.models.parallel import Processes, open_scope
-from emdenoise.progress import Progress
-from emdenoise.training.epochs import Batches, Learner, TrainingResult, run_epochs, take_step, validate
-from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.objectives import choose_loss, choose_metrics
+from emdenoise.models.parallel import Engine, open_scope
+from emdenoise.seeding import make_generator
+from emdenoise.training.epochs import Batches, Learner, take_step, validate
+from emdenoise.training.objectives import Images, Objective
 from emdenoise.training.schedules import make_optimizer
-from emdenoise.training.transfer import Freeze
 
-NOTHING_FROZEN = Freeze()
+PURPOSE = "noise for pretraining"
+"""Of the random numbers of objectives; the name is older than the other objectives, and its numbers stay."""
+
+
+class PreparedBatches:
+    """Batches as a network learns from them: inputs and targets, made by an objective.
+
+    Parameters
+    ----------
+    sampler : Sampler or InOrder
+    objective : Objective
+    seed : int
+        Seed of the run.
+    """
+
+    def __init__(self, sampler: Sampler | InOrder, objective: Objective, seed: int) -> None:
+        self._sampler, self._objective, self._seed = sampler, objective, seed
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+        return len(self._sampler)
+
+    def read(self, epoch: int, step: int) -> tuple[Any, Images]:
+        """Read one batch; random numbers are others in each epoch.
+
+        Returns
+        -------
+        inputs : ndarray, or dict of str to ndarray where there are several
+        targets : ndarray
+            All of shape (batch, height, width, channels).
+        """
+        rng = make_generator(self._seed, PURPOSE, epoch * len(self) + step)
+        inputs, targets = self._objective.prepare(self._sampler.read(epoch, step), rng)
+        return inputs if len(inputs) > 1 else next(iter(inputs.values())), targets
 
 
 @dataclass(frozen=True)
@@ -60,12 +92,12 @@ class SharedLearner:
     model : keras.Model
     loss : callable
         Of Keras: targets, outputs → loss of each pixel.
-    processes : Processes
+    engine : Engine
     """
 
-    def __init__(self, model: keras.Model, loss: Callable[[Any, Any], Any], processes: Processes) -> None:
-        self.model, self.partners, self.num_processes = model, (), processes.size
-        self._loss, self._processes, self._step = loss, processes, processes.make_step(model)
+    def __init__(self, model: keras.Model, loss: Callable[[Any, Any], Any], engine: Engine) -> None:
+        self.model, self.partners, self.num_processes = model, (), engine.size
+        self._loss, self._engine, self._step = loss, engine, engine.make_step(model)
 
     def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
         """Learn from one batch; gives the ``loss`` of all processes."""
@@ -76,58 +108,44 @@ class SharedLearner:
         started, own = time.perf_counter(), np.zeros(2)
         for step in range(len(validation)):
             inputs, targets = validation.read(0, step)
-            losses = self._loss(targets, self._processes.predict(self.model, inputs))
-            own += np.asarray(losses, np.float64).mean() * len(inputs), len(inputs)
-        total, num_images = self._processes.sum(own)
+            losses = self._loss(targets, self._engine.predict(self.model, inputs))
+            own += np.asarray(losses, np.float64).mean() * len(targets), len(targets)
+        total, num_images = self._engine.sum(own)
         return {"validation_loss": float(total / num_images), "validation_s": time.perf_counter() - started}
 
     def add_up(self, values: Values) -> Values:
         """Add up the values of all processes."""
-        return self._processes.sum(values)
+        return self._engine.sum(values)
 
 
 def make_learner(
-    model: keras.Model, settings: TrainingSettings, num_steps: int, processes: Processes | None = None
+    model: keras.Model,
+    objective: Objective,
+    settings: TrainingSettings,
+    num_steps: int,
+    engine: Engine | None = None,
 ) -> Learner:
     """Compile a network and make it learn as the settings say.
 
     Parameters
     ----------
     model : keras.Model
+    objective : Objective
     settings : TrainingSettings
     num_steps : int
-        Steps of the whole training.
-    processes : Processes or None
-        Those that train together; None for this one alone.
+        Steps of an epoch.
+    engine : Engine or None
+        Of the processes that train together; None for this one alone.
 
     Returns
     -------
     Learner
     """
-    with open_scope(processes):
-        optimizer = make_optimizer(settings, max(1, num_steps))
-        loss, metrics = choose_loss(settings), choose_metrics(settings)
-        model.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=choose_compilation())
+    with open_scope(engine):
+        optimizer = make_optimizer(settings, max(1, settings.epochs * num_steps))
+        metrics = [keras.metrics.MeanMetricWrapper(compute, name=name) for name, compute in objective.metrics.items()]
+        model.compile(optimizer=optimizer, loss=objective.loss, metrics=metrics, jit_compile=choose_compilation())
         optimizer.build(model.trainable_variables)  # with the layers that are frozen now and may thaw
-    if processes is None:
+    if engine is None:
         return NetworkLearner(model)
-    return SharedLearner(model, keras.losses.get(settings.loss), processes)
-
-
-def train_model(
-    model: keras.Model,
-    batches: Batches,
-    validation: Batches,
-    settings: TrainingSettings,
-    *,
-    checkpoint: CheckpointFolder,
-    progress: Progress,
-    freeze: Freeze = NOTHING_FROZEN,
-) -> TrainingResult:
-    """Compile a network and train it, or go on where an interrupted training of the same settings and data ended.
-
-    `model` is untrained and has the trained weights afterwards; the other parameters, the result and the errors are
-    those of `run_epochs`.
-    """
-    learner = make_learner(model, settings, settings.epochs * len(batches))
-    return run_epochs(learner, batches, validation, settings, checkpoint=checkpoint, progress=progress, freeze=freeze)
+    return SharedLearner(model, keras.losses.get(objective.loss), engine)

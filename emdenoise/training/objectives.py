@@ -1,13 +1,18 @@
-"""From the name of a loss to what Keras makes small."""
+"""OBJECTIVES: what is learned. An objective makes inputs and targets of samples, and names what becomes small."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
-import keras
+import numpy as np
+import numpy.typing as npt
 
+from emdenoise.arrays import Sample
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.fields import FIELDS, Kind
+from emdenoise.simulation.detector import apply_shot_noise
 
+Images: TypeAlias = npt.NDArray[np.generic]
 Loss: TypeAlias = str | Callable[[Any, Any], Any]
 
 SMOOTHING = 1.0
@@ -16,22 +21,151 @@ SMALLEST_SHARE = 1e-4
 """A label with a smaller share of the pixels weighs no more than this one."""
 
 
-def choose_loss(settings: TrainingSettings) -> Loss:
-    """Choose the loss that the settings name."""
-    if settings.loss != "dice_cross_entropy":
-        return settings.loss
-    return partial(compute_dice_cross_entropy, balance=settings.label_balance)
+class Objective(Protocol):
+    """What a training is given and what it makes small."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields that a sample must have."""
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
+        """Make the inputs of the network, by field, and the targets, each (batch, height, width, channels)."""
+
+    @property
+    def loss(self) -> Loss:
+        """What Keras makes small: a name that it knows, or ``(targets, outputs) -> loss``."""
+
+    @property
+    def metrics(self) -> dict[str, Callable[[Any, Any], Any]]:
+        """What is computed beside the loss: ``(targets, outputs) -> values of each image``, by name."""
 
 
-def choose_metrics(settings: TrainingSettings) -> list[keras.metrics.Metric]:
-    """Choose what is computed beside the loss: the Dice score of masks, by which trainings of masks are compared."""
-    if settings.loss != "dice_cross_entropy":
-        return []
-    return [keras.metrics.MeanMetricWrapper(compute_dice, name="dice")]
+@dataclass(frozen=True)
+class Supervised:
+    """Learn the truth of a sample from its inputs.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+    truth : str
+        Entries of `FIELDS`.
+    loss : str or callable
+    metrics : dict of str to callable
+    """
+
+    inputs: tuple[str, ...]
+    truth: str
+    loss: Loss
+    metrics: dict[str, Callable[[Any, Any], Any]]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Inputs and truth."""
+        return *self.inputs, self.truth
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
+        """Give inputs and truth as they are."""
+        return {name: sample[name] for name in self.inputs}, sample[self.truth]
+
+
+@dataclass(frozen=True)
+class AddedNoise:
+    """Learn an image from itself with Poisson noise; needs no truth.
+
+    Attributes
+    ----------
+    image : str
+        Entry of `FIELDS`.
+    electrons_per_pixel : float
+        Mean counts where the intensity is 1 [e⁻/px].
+    loss : str or callable
+    """
+
+    image: str
+    electrons_per_pixel: float
+    loss: Loss
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The image alone."""
+        return (self.image,)
+
+    @property
+    def metrics(self) -> dict[str, Callable[[Any, Any], Any]]:
+        """None."""
+        return {}
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
+        """Add the noise."""
+        images = sample[self.image]
+        clipped = np.maximum(images, 0).astype(np.float32)  # a rate of electrons is not negative
+        noisy = [
+            apply_shot_noise(image, electrons_per_pixel=self.electrons_per_pixel, rng=rng) for image in clipped[..., 0]
+        ]
+        return {self.image: np.stack(noisy)[..., None]}, images
+
+
+@dataclass(frozen=True)
+class ObjectiveSpec:
+    """An objective that a parameters file can name as `training.loss`.
+
+    Attributes
+    ----------
+    description : str
+        One sentence.
+    kinds : tuple of str
+        Kinds of truth that it learns (`dataset/fields.py`).
+    make : callable
+        ``(settings, inputs, truth) -> Objective``.
+    is_shared : bool
+        Whether several processes can learn it together: the loss of a batch must be the mean over its images.
+    """
+
+    description: str
+    kinds: tuple[Kind, ...]
+    make: Callable[[TrainingSettings, tuple[str, ...], str], Objective]
+    is_shared: bool = False
+
+
+def make_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
+    """Make the objective of the least mean squared error."""
+    return Supervised(inputs, truth, "mean_squared_error", {})
+
+
+def make_absolute_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
+    """Make the objective of the least mean absolute error."""
+    return Supervised(inputs, truth, "mean_absolute_error", {})
+
+
+def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
+    """Make the objective of masks: cross-entropy with `training.label_balance`, and Dice."""
+
+    def compute_loss(mask: Any, logits: Any) -> Any:
+        return compute_dice_cross_entropy(mask, logits, balance=settings.label_balance)
+
+    return Supervised(inputs, truth, compute_loss, {"dice": compute_dice})
+
+
+OBJECTIVES: dict[str, ObjectiveSpec] = {
+    "mean_squared_error": ObjectiveSpec(
+        "The mean squared error of every pixel.", ("intensity", "complex"), make_squared_error, is_shared=True
+    ),
+    "mean_absolute_error": ObjectiveSpec(
+        "The mean absolute error of every pixel.", ("intensity", "complex"), make_absolute_error, is_shared=True
+    ),
+    "dice_cross_entropy": ObjectiveSpec(
+        "Cross-entropy + 1 − Dice of masks (arXiv:1809.10486).", ("labels",), make_dice_cross_entropy
+    ),
+}
+
+
+def list_objectives(truth: str) -> list[str]:
+    """List the objectives that can learn a field."""
+    return [name for name, objective in OBJECTIVES.items() if FIELDS[truth].kind in objective.kinds]
 
 
 def compute_dice(mask: Any, logits: Any) -> Any:
-    """Compute the Dice score of each image, the mean over the labels that it has (`evaluation.masks.score_masks`).
+    """Compute the Dice score of each image, the mean over the labels that it has (`evaluation/metrics/masks.py`).
 
     Parameters
     ----------
@@ -42,7 +176,9 @@ def compute_dice(mask: Any, logits: Any) -> Any:
     -------
     tensor of float32, shape (batch,)
     """
-    ops, num_labels = keras.ops, logits.shape[-1]
+    from keras import ops
+
+    num_labels = logits.shape[-1]
     truth = ops.one_hot(ops.cast(mask[..., 0], "int32"), num_labels, dtype="float32")
     predicted = ops.one_hot(ops.argmax(logits, axis=-1), num_labels, dtype="float32")
     overlap = ops.sum(predicted * truth, axis=(1, 2))
@@ -73,12 +209,14 @@ def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any
 
     Examples
     --------
+    >>> import keras
     >>> mask = keras.ops.convert_to_tensor([[[[0], [1]]]])
     >>> logits = keras.ops.convert_to_tensor([[[[20.0, -20.0], [-20.0, 20.0]]]])
     >>> bool(compute_dice_cross_entropy(mask, logits, balance=1.0) < 1e-6)
     True
     """
-    ops = keras.ops
+    from keras import ops
+
     truth = ops.one_hot(ops.cast(mask[..., 0], "int32"), logits.shape[-1], dtype="float32")
     share = ops.mean(truth, axis=(0, 1, 2))
     weight = ops.sum(truth * ops.power(ops.maximum(share, SMALLEST_SHARE), -balance), axis=-1)

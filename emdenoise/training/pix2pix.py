@@ -14,13 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Values
-from emdenoise.config.schema import PretrainingSettings
+from emdenoise.config.schema import PretrainingSettings, TrainingSettings
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.patchgan import build_patchgan
-from emdenoise.progress import Progress
-from emdenoise.training.epochs import Batches, TrainingResult, run_epochs, take_step, validate
-from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.learners import NOTHING_FROZEN
+from emdenoise.training.epochs import Batches, take_step, validate
 from emdenoise.training.schedules import make_optimizer
 
 Images = npt.NDArray[np.generic]
@@ -94,8 +91,49 @@ class Adversaries:
         }
 
 
+def make_adversaries(
+    generator: keras.Model, settings: PretrainingSettings, training: TrainingSettings, num_steps: int
+) -> Adversaries:
+    """Make a denoiser learn against a PatchGAN (doi:10.1109/CVPR.2017.632).
+
+    The generator makes small ``adversarial + l1_weight · mean absolute error``, where adversarial is the cross-entropy
+    of its images taken for clean ones; the discriminator the mean of the cross-entropies of clean and generated images.
+    The history has ``adversarial_loss``, ``l1_loss`` and ``discriminator_loss`` besides; ``loss`` is the generator's,
+    ``validation_loss`` its mean absolute error.
+
+    Parameters
+    ----------
+    generator : keras.Model
+        Untrained: noisy → image, both (batch, height, width, 1).
+    settings : PretrainingSettings
+        `discriminator_filters` and `l1_weight`; `loss` does not apply.
+    training : TrainingSettings
+        How both learn.
+    num_steps : int
+        Steps of an epoch.
+
+    Returns
+    -------
+    Adversaries
+
+    Raises
+    ------
+    ValueError
+        If the generator does not make one image.
+    """
+    discriminator = build_patchgan(settings.discriminator_filters)
+    return join_adversaries(
+        generator, discriminator, training, l1_weight=settings.l1_weight, num_steps=training.epochs * num_steps
+    )
+
+
 def join_adversaries(
-    generator: keras.Model, discriminator: keras.Model, settings: PretrainingSettings, num_steps: int
+    generator: keras.Model,
+    discriminator: keras.Model,
+    settings: TrainingSettings,
+    *,
+    l1_weight: float,
+    num_steps: int,
 ) -> Adversaries:
     """Compile two networks, so that each learns against the other.
 
@@ -105,7 +143,9 @@ def join_adversaries(
         noisy → image, both (batch, height, width, 1).
     discriminator : keras.Model
         [noisy, image] → logits.
-    settings : PretrainingSettings
+    settings : TrainingSettings
+    l1_weight : float
+        Of the mean absolute error.
     num_steps : int
         Steps of the whole training.
 
@@ -139,7 +179,7 @@ def join_adversaries(
     generator_step.compile(
         optimizer=generator.optimizer,
         loss={"image": "mean_absolute_error", "logits": compute_cross_entropy},
-        loss_weights={"image": settings.l1_weight, "logits": 1.0},
+        loss_weights={"image": l1_weight, "logits": 1.0},
         jit_compile=compilation,
     )
     return Adversaries(generator, discriminator, generator_step, discriminator_step)
@@ -167,53 +207,6 @@ def compute_cross_entropy(labels: Any, logits: Any) -> Any:
     """
     labels = keras.ops.broadcast_to(labels, keras.ops.shape(logits))
     return keras.ops.binary_crossentropy(labels, logits, from_logits=True)
-
-
-def train_pix2pix(
-    generator: keras.Model,
-    batches: Batches,
-    validation: Batches,
-    settings: PretrainingSettings,
-    *,
-    checkpoint: CheckpointFolder,
-    progress: Progress,
-) -> TrainingResult:
-    """Train a denoiser against a PatchGAN (doi:10.1109/CVPR.2017.632), or go on after an interruption.
-
-    The generator makes small ``adversarial + l1_weight · mean absolute error``, where adversarial is the cross-entropy
-    of its images taken for clean ones; the discriminator the mean of the cross-entropies of clean and generated
-    images. `loss` and `early_stopping_epochs` of the settings do not apply.
-
-    Parameters
-    ----------
-    generator : keras.Model
-        Untrained, one output channel; has the trained weights afterwards.
-    batches, validation : Batches
-        noisy and clean images by epoch and step; validation images.
-    settings : PretrainingSettings
-    checkpoint : CheckpointFolder
-        Where to keep both networks and both optimizers after each epoch.
-    progress : Progress
-
-    Returns
-    -------
-    TrainingResult
-        The history has ``adversarial_loss``, ``l1_loss`` and ``discriminator_loss`` besides; ``loss`` is the
-        generator's, ``validation_loss`` its mean absolute error. The weights are those of the last epoch.
-
-    Raises
-    ------
-    ValueError
-        If the generator does not make one image.
-    StoppedError, StorageError, ModelError
-        As `run_epochs`.
-    """
-    discriminator = build_patchgan(settings.discriminator_filters)
-    pair = join_adversaries(generator, discriminator, settings, settings.epochs * len(batches))
-    to_the_end = settings.model_copy(update={"early_stopping_epochs": None})
-    return run_epochs(
-        pair, batches, validation, to_the_end, checkpoint=checkpoint, progress=progress, freeze=NOTHING_FROZEN
-    )
 
 
 @contextmanager

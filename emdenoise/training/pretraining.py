@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.schema import RunConfig
+from emdenoise.config.schema import PretrainingSettings, RunConfig
 from emdenoise.dataset.record_file import RecordFile
-from emdenoise.dataset.sampler import Batch, TrainingBatches, WholeImages
-from emdenoise.models import build_model
+from emdenoise.dataset.sampler import InOrder, Sampler
+from emdenoise.models import build_network
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import has_model, load_model, save_model
-from emdenoise.models.tiling import make_denoiser
+from emdenoise.models.contract import Ports
+from emdenoise.models.heads import HEADS
+from emdenoise.models.tiling import TiledMethod
 from emdenoise.progress import Progress, RenamedProgress
-from emdenoise.seeding import make_generator
-from emdenoise.simulation.detector import apply_shot_noise
-from emdenoise.training.epochs import TrainingResult
+from emdenoise.training.epochs import Learner, TrainingResult, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.learners import train_model
-from emdenoise.training.pix2pix import train_pix2pix
-from emdenoise.training.transfer import summarise_transfer, transfer_weights
+from emdenoise.training.learners import PreparedBatches, make_learner
+from emdenoise.training.objectives import AddedNoise, Objective, Supervised
+from emdenoise.training.pix2pix import make_adversaries
+from emdenoise.training.transfer import choose_freeze, summarise_transfer, transfer_weights
 
 PRETRAINED_FOLDER = "pretrained"
+RESTORATION = Ports({"noisy": 1}, 1, HEADS["intensity"])
+"""Pretraining restores the image, whatever the workload after it asks."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +52,12 @@ class Pretrained:
     is_reused: bool
 
 
-class NoisedBatches:
-    """Batches whose inputs are the images with Poisson noise and whose targets are the images; needs no truth.
-
-    Parameters
-    ----------
-    batches : TrainingBatches or WholeImages
-        With the image as input and as target.
-    electrons_per_pixel : float
-        Mean counts where the intensity is 1 [e⁻/px].
-    seed : int
-        Seed of the run.
-    """
-
-    def __init__(self, batches: TrainingBatches | WholeImages, electrons_per_pixel: float, seed: int) -> None:
-        self._batches, self._electrons_per_pixel, self._seed = batches, electrons_per_pixel, seed
-
-    def __len__(self) -> int:
-        """Count the steps of an epoch."""
-        return len(self._batches)
-
-    def read(self, epoch: int, step: int) -> Batch:
-        """Read one batch, with noise of its own in each epoch."""
-        _, images = self._batches.read(epoch, step)
-        rng = make_generator(self._seed, "noise for pretraining", epoch * len(self) + step)
-        clipped = np.maximum(images, 0).astype(np.float32)  # a rate of electrons is not negative
-        noisy = [
-            apply_shot_noise(image, electrons_per_pixel=self._electrons_per_pixel, rng=rng) for image in clipped[..., 0]
-        ]
-        return np.stack(noisy)[..., None], images
+def make_objective(settings: PretrainingSettings) -> Objective:
+    """Make what pretraining learns: the truth of the data, or the image without the noise that is added to it."""
+    electrons = settings.added_noise_electrons_per_pixel
+    if electrons is not None:
+        return AddedNoise("noisy", electrons, settings.loss)
+    return Supervised(("noisy",), "clean", settings.loss, {})
 
 
 def hash_pretraining(config: RunConfig, inputs: dict[str, str]) -> str:
@@ -132,32 +111,38 @@ def pretrain_network(
         found = load_model(folder)
         if found.description.get("pretraining_sha256") == key:
             progress.say(f"Pretrained weights {found.weights_sha256[:12]} of the same settings and data are reused.")
-            return Pretrained(found.model, found.weights_sha256, found.description["facts"], is_reused=True)
-    prepare_backend(settings, config.seed)
-    model = build_model(config.model, output_channels=1)
-    fields = ("noisy", "clean") if settings.added_noise_electrons_per_pixel is None else ("noisy", "noisy")
-    learn = train_pix2pix if settings.method == "pix2pix" else train_model
-    checkpoint = CheckpointFolder(model_dir / "pretraining-checkpoint", run_key=key)
-    batches = TrainingBatches(images, fields, settings, config.seed)
-    whole = WholeImages(validation, fields, config.evaluation.batch_size)
+            return Pretrained(found.network.model, found.weights_sha256, found.description["facts"], is_reused=True)
+    training = config.pretraining_as_training
+    prepare_backend(training, config.seed)
+    network = build_network(config.model, RESTORATION)
+    choose_freeze(config.model.name, settings, network.encoder)  # which may be refused, before time is spent
+    objective = make_objective(settings)
+    sampler = Sampler(images, objective.needs, training, config.seed)
+    batches = PreparedBatches(sampler, objective, config.seed)
+    whole = InOrder(validation, objective.needs, config.evaluation.batch_size)
     progress.say(
-        f"Pretraining {config.model.name} by {settings.method} on {batches.num_images} images without labels: "
+        f"Pretraining {config.model.name} by {settings.method} on {sampler.num_images} images without labels: "
         f"batch size {settings.batch_size}, {settings.epochs} epochs."
     )
-    electrons = settings.added_noise_electrons_per_pixel
-    result = learn(
-        model,
-        batches if electrons is None else NoisedBatches(batches, electrons, config.seed),
-        whole if electrons is None else NoisedBatches(whole, electrons, config.seed),
-        settings,
+    learner: Learner
+    if settings.method == "pix2pix":
+        learner = make_adversaries(network.model, settings, training, len(batches))
+    else:
+        learner = make_learner(network.model, objective, training, len(batches))
+    checkpoint = CheckpointFolder(model_dir / "pretraining-checkpoint", run_key=key)
+    result = run_epochs(
+        learner,
+        batches,
+        PreparedBatches(whole, objective, config.seed),
+        training,
         checkpoint=checkpoint,
         progress=RenamedProgress(progress, "pretrain"),
     )
-    facts = _describe(config, result, model)
+    facts = _describe(config, result, network.model)
     described = {"pretraining_sha256": key, "facts": facts}
-    weights = save_model(model, folder, config.model, output_channels=1, facts=described)
+    weights = save_model(network.model, folder, config.model, ports=RESTORATION, facts=described)
     checkpoint.remove()
-    return Pretrained(model, weights, facts, is_reused=False)
+    return Pretrained(network.model, weights, facts, is_reused=False)
 
 
 def _describe(config: RunConfig, result: TrainingResult, model: keras.Model) -> dict[str, Any]:
@@ -182,8 +167,12 @@ def show_pretrained(config: RunConfig, model_dir: Path, noisy: Sequence[FloatIma
     """
     if config.pretraining.method == "none" or not has_model(model_dir / PRETRAINED_FOLDER):
         return {}
-    restore = make_denoiser(load_model(model_dir / PRETRAINED_FOLDER).model)
-    return {"noisy": list(noisy), "pretrained": [restore(image[None])[0] for image in noisy]}
+    trained = load_model(model_dir / PRETRAINED_FOLDER)
+    restore = TiledMethod(trained.network, trained.ports.head)
+    return {
+        "noisy": list(noisy),
+        "pretrained": [restore({"noisy": image[None, ..., None]})[0] for image in noisy],
+    }
 
 
 def take_over(pretrained: Pretrained | None, model: keras.Model, progress: Progress) -> dict[str, Any]:

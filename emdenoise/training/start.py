@@ -1,5 +1,6 @@
 """The ends of a training in one process or several: from settings to a network that learns, and from that to files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -8,67 +9,122 @@ import keras
 import numpy as np
 
 from emdenoise.config.loading import hash_settings
-from emdenoise.config.schema import RunConfig
-from emdenoise.dataset.sampler import TrainingBatches
+from emdenoise.config.schema import RunConfig, TrainingSettings
+from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.sampler import InOrder, Sampler
 from emdenoise.errors import ModelError
-from emdenoise.models import build_model
+from emdenoise.models import build_network
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import hash_weights, save_model
+from emdenoise.models.contract import Network, Ports
 from emdenoise.models.parallel import connect, open_scope
 from emdenoise.processes import ProcessGroup
 from emdenoise.progress import Progress
-from emdenoise.training.epochs import Learner
+from emdenoise.training.epochs import Learner, TrainingResult, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.learners import make_learner
+from emdenoise.training.learners import PreparedBatches, make_learner
+from emdenoise.training.objectives import Objective
 from emdenoise.training.pretraining import Pretrained, take_over
+from emdenoise.training.transfer import Freeze, choose_freeze
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is taught.
+
+    Attributes
+    ----------
+    objective : Objective
+    ports : Ports
+        Of the network that answers.
+    images, validation : RecordFile
+    """
+
+    objective: Objective
+    ports: Ports
+    images: RecordFile
+    validation: RecordFile
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network that is ready to learn.
+
+    Attributes
+    ----------
+    network : Network
+    learner : Learner
+    batches, held_out : PreparedBatches
+        To learn from, and to validate with.
+    freeze : Freeze
+        Layers that do not learn, or not from the start.
+    facts : dict
+        What a record keeps of the pretraining and of the data, as JSON values.
+    """
+
+    network: Network
+    learner: Learner
+    batches: PreparedBatches
+    held_out: PreparedBatches
+    freeze: Freeze
+    facts: dict[str, Any]
+
+    def run(self, settings: TrainingSettings, checkpoint: CheckpointFolder, progress: Progress) -> TrainingResult:
+        """Train all epochs; see `run_epochs`."""
+        learner, batches, held_out = self.learner, self.batches, self.held_out
+        return run_epochs(
+            learner, batches, held_out, settings, checkpoint=checkpoint, progress=progress, freeze=self.freeze
+        )
 
 
 def start_learner(
-    config: RunConfig,
-    batches: TrainingBatches,
-    pretrained: Pretrained | None,
-    num_outputs: int,
-    *,
-    group: ProcessGroup,
-    progress: Progress,
-) -> tuple[Learner, dict[str, Any]]:
+    config: RunConfig, lesson: Lesson, pretrained: Pretrained | None, *, group: ProcessGroup, progress: Progress
+) -> Start:
     """Build the network of a run and compile it.
 
     Parameters
     ----------
     config : RunConfig
-    batches : TrainingBatches
-        What it will learn from.
+    lesson : Lesson
     pretrained : Pretrained or None
         What it takes over.
-    num_outputs : int
-        Output channels.
     group : ProcessGroup
         The processes that train it together.
     progress : Progress
 
     Returns
     -------
-    Learner, dict
-        And what a record keeps of the pretraining, as JSON values.
+    Start
 
     Raises
     ------
     SettingsError
-        If the backend has no engine for several processes.
+        If the backend has no engine for several processes, or an encoder shall be frozen that is not there.
+    DataError
+        If there are fewer images than wanted, or a batch that the processes cannot share equally.
     """
-    processes = connect(group)
-    prepare_backend(config.training, config.seed)
-    with open_scope(processes):
-        model = build_model(config.model, output_channels=num_outputs)
-    learned = take_over(pretrained, model, progress)
-    training = config.training
+    objective, training = lesson.objective, config.training
+    sampler = Sampler(lesson.images, objective.needs, training, config.seed, group)
+    whole = InOrder(lesson.validation, objective.needs, config.evaluation.batch_size, group)
+    batches, held_out = (PreparedBatches(reader, objective, config.seed) for reader in (sampler, whole))
+    engine = connect(group)
+    prepare_backend(training, config.seed)
+    with open_scope(engine):
+        network = build_network(config.model, lesson.ports)
+    facts = take_over(pretrained, network.model, progress)
     progress.say(
-        f"Training {config.model.name}, {model.count_params():,} parameters, on {batches.num_images} images in "
-        f"{group.describe()}: batch size {training.batch_size}, {len(batches)} steps an epoch, "
+        f"Training {config.model.name}, {network.model.count_params():,} parameters, on {sampler.num_images} images in "
+        f"{group.describe()}: batch size {training.batch_size}, {len(sampler)} steps an epoch, "
         f"{training.epochs} epochs."
     )
-    return make_learner(model, training, training.epochs * len(batches), processes), learned
+    return Start(
+        network,
+        make_learner(network.model, objective, training, len(sampler), engine),
+        batches,
+        held_out,
+        choose_freeze(config.model.name, config.pretraining, network.encoder),
+        facts | {"num_validation_images": len(lesson.validation)},
+    )
 
 
 def open_checkpoint(
@@ -113,7 +169,7 @@ def keep_network(
     group: ProcessGroup,
     model_dir: Path,
     *,
-    num_outputs: int,
+    ports: Ports,
     inputs: dict[str, str],
 ) -> None:
     """Write the network that all processes have; each of them must call this, and the first one writes.
@@ -124,8 +180,7 @@ def keep_network(
     config : RunConfig
     group : ProcessGroup
     model_dir : Path
-    num_outputs : int
-        Output channels.
+    ports : Ports
     inputs : dict of str to str
         Content hashes of the images.
 
@@ -137,4 +192,4 @@ def keep_network(
     facts = {"workload": config.workload, "settings_sha256": hash_settings(config), "inputs": inputs}
     with TemporaryDirectory() as nowhere:  # where JAX reads weights, all processes must read them
         folder = model_dir if group.is_leader else Path(nowhere)
-        save_model(model, folder, config.model, output_channels=num_outputs, facts=facts)
+        save_model(model, folder, config.model, ports=ports, facts=facts)

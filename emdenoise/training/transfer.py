@@ -7,9 +7,7 @@ from typing import Any
 import keras
 
 from emdenoise.config.schema import PretrainingSettings
-
-ENCODER_LAYERS = ("encoder", "bottom")
-"""Layers whose names begin so lead down to the lowest resolution (`models/unet.py`)."""
+from emdenoise.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,30 @@ class Freeze:
         return is_changed
 
 
-def choose_freeze(settings: PretrainingSettings) -> Freeze:
-    """Choose what stays as it is after the pretraining that the settings describe."""
+def choose_freeze(name: str, settings: PretrainingSettings, encoder: tuple[str, ...]) -> Freeze:
+    """Choose what stays as it is after the pretraining that the settings describe.
+
+    Parameters
+    ----------
+    name : str
+        Of the network, for the message.
+    settings : PretrainingSettings
+    encoder : tuple of str
+        That the network declares, `Network.encoder`.
+
+    Raises
+    ------
+    SettingsError
+        If the encoder shall be frozen and there is none.
+    """
     if settings.method == "none" or settings.encoder == "trainable":
         return Freeze()
-    return Freeze(ENCODER_LAYERS, settings.thaw_epoch)
+    if not encoder:
+        raise SettingsError(
+            f"pretraining.encoder is frozen, but network {name} has no encoder; set it to trainable, or model.name to "
+            "a network with an encoder."
+        )
+    return Freeze(encoder, settings.thaw_epoch)
 
 
 def transfer_weights(pretrained: keras.Model, model: keras.Model) -> list[LayerTransfer]:

@@ -16,7 +16,9 @@ from pydantic import BaseModel, Field
 
 import emdenoise
 from emdenoise.config import architectures, schema
-from emdenoise.config.architectures import DnCNNSettings, NetworkSettings, Settings, UNetSettings
+from emdenoise.config.base import NetworkSettings, Settings
+from emdenoise.models.dncnn import DnCNNSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.training import learners
 
@@ -27,7 +29,7 @@ CLASSES: dict[str, type[BaseModel]] = {
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, Settings) and value is not Settings
 }
-UNIONS = {"ModelSettings": (UNetSettings, DnCNNSettings)}
+UNIONS = {"NetworkSettings": (UNetSettings, DnCNNSettings)}
 Read = set[tuple[type[BaseModel], str]]
 
 

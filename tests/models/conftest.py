@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.architectures import ModelSettings
+from emdenoise.config.base import NetworkSettings
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
@@ -31,19 +31,19 @@ def put_precision_back() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_settings() -> Callable[..., ModelSettings]:
+def make_settings() -> Callable[..., NetworkSettings]:
     """Give a function from a name of MODELS and changes to small settings."""
 
-    def make(name: str, **changes: Any) -> ModelSettings:
+    def make(name: str, **changes: Any) -> NetworkSettings:
         content = {"name": name, **TINY.get(name, {}), **changes}
-        settings: ModelSettings = TypeAdapter(ModelSettings).validate_json(json.dumps(content))
+        settings: NetworkSettings = TypeAdapter(NetworkSettings).validate_json(json.dumps(content))
         return settings
 
     return make
 
 
 @pytest.fixture(scope="session")
-def make_network(make_settings: Callable[..., ModelSettings]) -> Callable[..., keras.Model]:
+def make_network(make_settings: Callable[..., NetworkSettings]) -> Callable[..., keras.Model]:
     """Give a function from a name of MODELS and changes to a small network, always of the same weights for a seed."""
 
     def make(

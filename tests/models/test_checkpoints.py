@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from emdenoise.config.architectures import ModelSettings
+from emdenoise.config.base import NetworkSettings
 from emdenoise.errors import MissingInputError, ModelError, StorageError
 from emdenoise.files.atomic import copy_file
 from emdenoise.models import checkpoints
@@ -33,7 +33,7 @@ Network = Callable[..., keras.Model]
 
 
 @pytest.fixture
-def save(make_network: Network, make_settings: Callable[..., ModelSettings]) -> Save:
+def save(make_network: Network, make_settings: Callable[..., NetworkSettings]) -> Save:
     """Give a function that saves a small network in a folder and returns the hash of its weights."""
 
     def save_network(folder: Path, name: str = "unet", *, seed: int = 0, **changes: Any) -> str:
@@ -83,7 +83,7 @@ def test_the_smallest_change_of_any_weight_changes_the_hash(make_network: Networ
 
 
 def test_the_files_hold_neither_the_optimizer_nor_anything_half_written(
-    make_network: Network, make_settings: Callable[..., ModelSettings], tmp_path: Path
+    make_network: Network, make_settings: Callable[..., NetworkSettings], tmp_path: Path
 ) -> None:
     model = make_network("dncnn")
     model.compile(optimizer="adam")

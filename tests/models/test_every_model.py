@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.architectures import ModelSettings
+from emdenoise.config.base import NetworkSettings
 from emdenoise.models import MODELS, count_parameters
 from emdenoise.models.backend import choose_compilation
 from emdenoise.models.checkpoints import hash_weights, load_model, save_model
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize("name", MODELS)
 
 
 def test_the_network_has_settings_of_its_name(name: str) -> None:
-    union = get_args(ModelSettings)[0]
+    union = get_args(NetworkSettings)[0]
     assert name in {get_args(settings.model_fields["name"].annotation)[0] for settings in get_args(union)}
 
 
@@ -59,7 +59,7 @@ def test_a_saved_network_comes_back_bit_for_bit(
     name: str,
     output_channels: int,
     make_network: Network,
-    make_settings: Callable[..., ModelSettings],
+    make_settings: Callable[..., NetworkSettings],
     disturb: Callable[[keras.Model], keras.Model],
     noisy: FloatImage,
     tmp_path: Path,

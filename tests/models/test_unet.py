@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.architectures import UNetSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.models import count_parameters
 from emdenoise.models.unet import build_unet
 

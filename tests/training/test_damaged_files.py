@@ -7,7 +7,7 @@ import keras
 import pytest
 from hypothesis import given, settings
 
-from emdenoise.config.architectures import UNetSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.errors import ModelError
 from emdenoise.models import build_model, checkpoints
 from emdenoise.models.checkpoints import hash_weights, load_model, save_model

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from emdenoise.config.architectures import DnCNNSettings, UNetSettings
+from emdenoise.models.dncnn import DnCNNSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.config.schema import PretrainingSettings, TrainingSettings
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend

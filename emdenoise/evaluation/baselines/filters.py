@@ -1,4 +1,4 @@
-"""BASELINES: classical denoisers, each given what a careful microscopist would give it.
+"""Classical denoisers, each given what a careful microscopist would give it.
 
 Before every method: dead pixels repaired, the uneven beam flattened, and, where it helps on validation data, the
 counting noise made even (Anscombe). What is chosen on validation data is in `tuning.py`.
@@ -20,8 +20,8 @@ DEAD_PIXEL_SHARE = 0.35
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """A classical method and the strengths to choose from.
+class Filter:
+    """A classical denoiser and the strengths to choose from.
 
     Attributes
     ----------
@@ -84,24 +84,21 @@ def denoise_bm3d(image: FloatImage, sigma: float, strength: float) -> FloatImage
     return bm3d.bm3d(image, sigma_psd=strength * sigma)
 
 
-BASELINES: dict[str, Baseline] = {
-    "gaussian": Baseline(denoise_gaussian, (0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)),
-    "median": Baseline(denoise_median, (3, 5, 7, 9, 11)),
-    "tv": Baseline(denoise_tv, (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)),
-    "nlm": Baseline(denoise_nlm, (0.1, 0.2, 0.35)),
-    "wavelet": Baseline(denoise_wavelets, (0.6, 0.8, 1.0, 1.5, 2.0)),
-    "bm3d": Baseline(denoise_bm3d, (0.8, 1.0, 1.25)),
-}
+GAUSSIAN = Filter(denoise_gaussian, (0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0))
+MEDIAN = Filter(denoise_median, (3, 5, 7, 9, 11))
+TV = Filter(denoise_tv, (0.5, 0.7, 1.0, 1.5, 2.0, 3.0))
+NLM = Filter(denoise_nlm, (0.1, 0.2, 0.35))
+WAVELET = Filter(denoise_wavelets, (0.6, 0.8, 1.0, 1.5, 2.0))
+BM3D = Filter(denoise_bm3d, (0.8, 1.0, 1.25))
 
 
 @dataclass(frozen=True)
-class TunedBaseline:
+class TunedFilter:
     """A classical method with everything chosen: a denoiser like a network.
 
     Attributes
     ----------
-    name : str
-        Entry of `BASELINES`.
+    kind : Filter
     strength : float
     flatten_px : float or None
         Standard deviation of the smoothing that estimates the beam [px]; None leaves the beam in.
@@ -111,7 +108,7 @@ class TunedBaseline:
         Stored intensity of a pixel that no electron reached.
     """
 
-    name: str
+    kind: Filter
     strength: float
     flatten_px: float | None
     is_stabilised: bool
@@ -121,6 +118,11 @@ class TunedBaseline:
         """Denoise images, float32 (num_images, height, width) → the same."""
         return np.stack([self._denoise_one(image) for image in noisy])
 
+    def describe(self) -> str:
+        """Say in words what was chosen."""
+        flatten = "beam left in" if self.flatten_px is None else f"beam flattened over {self.flatten_px:g} px"
+        return f"strength {self.strength:g}, {flatten}{', counts stabilised' if self.is_stabilised else ''}"
+
     def _denoise_one(self, image: FloatImage) -> FloatImage:
         return self._denoise_counts(image - np.float32(self.black_level)) + np.float32(self.black_level)
 
@@ -129,7 +131,7 @@ class TunedBaseline:
         if np.ptp(image) <= 1e-6 * np.abs(image).max():  # even up to rounding: no noise, and none to estimate
             return image
         sigma = float(estimate_sigma(image))
-        denoise = BASELINES[self.name].denoise
+        denoise = self.kind.denoise
         gain = float(image.mean()) / sigma**2 if sigma > 0 else np.inf
         if not self.is_stabilised or not np.isfinite(gain) or gain <= 0:
             return denoise(image, sigma, self.strength).astype(np.float32)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from emdenoise.arrays import FloatImage, Mask
-from emdenoise.evaluation.baselines.views import TuningImages, compute_features, is_even, repair
+from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
+from emdenoise.evaluation.baselines.views import compute_features, is_even, prepare_images, repair
 from emdenoise.evaluation.metrics.masks import score_masks
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 16.0)
@@ -79,8 +80,9 @@ class ForestSegmenter:
         )
 
 
-def tune_random_forest(images: TuningImages) -> ForestSegmenter:
+def fit_random_forest(examples: Examples) -> FittedMethod:
     """Choose everything around the forest on images that it has not seen; fit one on all images."""
+    images = prepare_images(examples)
     num_images = len(images.noisy)
     frequencies = np.bincount(images.mask.ravel(), minlength=images.num_labels) / images.mask.size
     is_first = np.arange(num_images) < (num_images + 1) // 2  # images of one specimen stay together
@@ -104,7 +106,7 @@ def tune_random_forest(images: TuningImages) -> ForestSegmenter:
     choice = max(scores, key=lambda one: scores[one])
     features = [compute_features(image, choice.flatten_px) for image in images.noisy]
     forest = fit_forest(features, images.mask, np.ones(num_images, bool))
-    return ForestSegmenter(forest, choice, frequencies, images.black_level, images.frequent_label)
+    return OfDetectorImage(ForestSegmenter(forest, choice, frequencies, images.black_level, images.frequent_label))
 
 
 def predict_probabilities(

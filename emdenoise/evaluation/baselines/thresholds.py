@@ -8,7 +8,8 @@ import numpy as np
 from skimage.filters import threshold_multiotsu
 
 from emdenoise.arrays import FloatImage, Mask
-from emdenoise.evaluation.baselines.views import TEXTURES_PX, TuningImages, View, is_even, repair
+from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
+from emdenoise.evaluation.baselines.views import TEXTURES_PX, TuningImages, View, is_even, prepare_images, repair
 from emdenoise.evaluation.metrics.masks import Counts, count_regions, score_assignments
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 16.0, 64.0)
@@ -71,19 +72,20 @@ class ThresholdSegmenter:
         return f"{self.view.describe()}; {cut}; from {order}: label {', '.join(map(str, self.labels))}"
 
 
-def tune_otsu(images: TuningImages) -> ThresholdSegmenter:
+def fit_otsu(examples: Examples) -> FittedMethod:
     """Choose for Otsu's threshold (doi:10.1109/TSMC.1979.4310076)."""
-    return _choose_threshold(images, _list_views(FLATTEN_PX, (None,)), 2, (None,))
+    return _choose_threshold(prepare_images(examples), _list_views(FLATTEN_PX, (None,)), 2, (None,))
 
 
-def tune_multi_otsu(images: TuningImages) -> ThresholdSegmenter:
+def fit_multi_otsu(examples: Examples) -> FittedMethod:
     """Choose for Otsu's thresholds between at least three regions; above four, the search for them takes too long."""
+    images = prepare_images(examples)
     return _choose_threshold(images, _list_views(FLATTEN_PX, (None,)), min(max(images.num_labels, 3), 4), (None,))
 
 
-def tune_local_threshold(images: TuningImages) -> ThresholdSegmenter:
+def fit_local_threshold(examples: Examples) -> FittedMethod:
     """Choose for a threshold that follows the local mean, which makes flattening needless."""
-    return _choose_threshold(images, _list_views((None,), BLOCKS_PX), 2, OFFSETS)
+    return _choose_threshold(prepare_images(examples), _list_views((None,), BLOCKS_PX), 2, OFFSETS)
 
 
 def split_regions(feature: FloatImage, num_regions: int, offset: float | None) -> Mask:
@@ -130,7 +132,7 @@ def _list_views(flattenings: Sequence[float | None], blocks: Sequence[int | None
 
 def _choose_threshold(
     images: TuningImages, views: Iterator[View], num_regions: int, offsets: Sequence[float | None]
-) -> ThresholdSegmenter:
+) -> FittedMethod:
     """Try every view, threshold, order of the regions and label of each; the first of the best is taken."""
     assignments = np.array(list(product(range(images.num_labels), repeat=num_regions)), np.intp)
     best: tuple[float, ThresholdSegmenter | None] = (-np.inf, None)
@@ -148,7 +150,7 @@ def _choose_threshold(
                     best = scores[index], ThresholdSegmenter(view, num_regions, offset, labels, is_by_area, *fixed)
     if best[1] is None:
         raise ValueError("there is nothing to choose from")
-    return best[1]
+    return OfDetectorImage(best[1])
 
 
 def _sort_by_area(counts: Counts) -> Counts:

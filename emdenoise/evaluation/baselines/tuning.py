@@ -1,72 +1,56 @@
-"""Parameters of the classical methods, chosen on validation images only."""
+"""Parameters of the filters, chosen on validation images only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from emdenoise.arrays import FloatImage
-from emdenoise.evaluation.baselines.filters import BASELINES, TunedBaseline
+from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
+from emdenoise.evaluation.baselines.filters import GAUSSIAN, Filter, TunedFilter
 from emdenoise.evaluation.metrics.intensity import mse
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
 """Smoothing lengths to try for the beam [px]."""
 
 
-def tune_baselines(
-    names: Sequence[str],
-    noisy: FloatImage,
-    clean: FloatImage,
-    *,
-    black_level: float = 0.0,
-    on_method: Callable[[int, str], None] = lambda num_done, name: None,
-) -> dict[str, TunedBaseline]:
-    """Choose flattening, strength and variance stabilisation of each method for the least mean squared error.
+def fit_filter(kind: Filter, examples: Examples) -> FittedMethod:
+    """Choose flattening, strength and variance stabilisation of a filter for the least mean squared error.
 
     The flattening is chosen once, with the Gaussian filter, and shared: it corrects the beam, not the noise.
 
     Parameters
     ----------
-    names : sequence of str
-        Entries of `BASELINES`.
-    noisy, clean : ndarray of float32, shape (num_images, height, width)
-        Validation images and their truth.
-    black_level : float
-        Stored intensity of a pixel that no electron reached.
-    on_method : callable
-        Called with the number of methods that are done and the next one's name.
+    kind : Filter
+    examples : Examples
 
     Returns
     -------
-    dict of str to TunedBaseline
+    FittedMethod
 
     Raises
     ------
     PackageError
-        If a method needs a package that is not installed.
+        If it needs a package that is not installed.
     """
+    flatten_px = examples.once("flattening", _choose_flattening)
+    candidates = [
+        TunedFilter(kind, strength, flatten_px, is_stabilised, examples.black_level)
+        for strength in kind.strengths
+        for is_stabilised in (False, True)
+    ]
+    return OfDetectorImage(_choose(candidates, examples))
 
-    def choose(candidates: Sequence[TunedBaseline]) -> TunedBaseline:
-        return min(candidates, key=lambda candidate: float(mse(candidate(noisy), clean).mean()))
 
-    gaussian = BASELINES["gaussian"].strengths
-    flatten_px = choose(
-        [
-            TunedBaseline("gaussian", strength, flatten, False, black_level)
-            for flatten in FLATTEN_PX
-            for strength in gaussian
-        ]
-    ).flatten_px
-    tuned = {}
-    for number, name in enumerate(names):
-        on_method(number, name)
-        tuned[name] = choose(
-            [
-                TunedBaseline(name, strength, flatten_px, is_stabilised, black_level)
-                for strength in BASELINES[name].strengths
-                for is_stabilised in (False, True)
-            ]
-        )
-    return tuned
+def _choose_flattening(examples: Examples) -> float | None:
+    candidates = [
+        TunedFilter(GAUSSIAN, strength, flatten_px, False, examples.black_level)
+        for flatten_px in FLATTEN_PX
+        for strength in GAUSSIAN.strengths
+    ]
+    return _choose(candidates, examples).flatten_px
+
+
+def _choose(candidates: Sequence[TunedFilter], examples: Examples) -> TunedFilter:
+    return min(candidates, key=lambda candidate: float(mse(candidate(examples.noisy), examples.truth).mean()))
 
 
 def choose_tuning_images(num_images: int, num_wanted: int) -> np.ndarray:

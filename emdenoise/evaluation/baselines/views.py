@@ -7,7 +7,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.feature import multiscale_basic_features
 from skimage.filters import threshold_local
 
-from emdenoise.arrays import FloatImage, Mask
+from emdenoise.arrays import FloatImage, Mask, describe
+from emdenoise.evaluation.baselines.contract import Examples
 from emdenoise.evaluation.baselines.filters import flatten_beam, repair_dead_pixels
 
 TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0, 16.0))
@@ -35,6 +36,36 @@ class TuningImages:
     num_labels: int
     black_level: float
     frequent_label: int
+
+
+def prepare_images(examples: Examples) -> TuningImages:
+    """Make ready what segmentations are tuned on: images with any contrast, dead pixels repaired.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a label is out of range, or no image has any contrast.
+    """
+    images: TuningImages = examples.once("repaired images", _prepare)
+    return images
+
+
+def _prepare(examples: Examples) -> TuningImages:
+    noisy, mask, num_labels = examples.noisy, examples.truth, len(examples.label_names)
+    if noisy.ndim != 3 or noisy.shape != mask.shape:
+        raise ValueError(f"noisy is {describe(noisy)}, mask {describe(mask)}; expected equal 3-D shapes")
+    if mask.max(initial=0) >= num_labels:
+        raise ValueError(f"mask has label {mask.max()}; expected 0 to {num_labels - 1}")
+    has_contrast = np.array([not is_even(image) for image in noisy], bool)
+    if not has_contrast.any():
+        raise ValueError(f"noisy is {describe(noisy)} without any contrast; expected at least one image to tune on")
+    return TuningImages(
+        noisy=np.stack([repair(image, examples.black_level) for image in noisy[has_contrast]]),
+        mask=mask[has_contrast],
+        num_labels=num_labels,
+        black_level=examples.black_level,
+        frequent_label=int(np.bincount(mask.ravel()).argmax()),
+    )
 
 
 @dataclass(frozen=True)

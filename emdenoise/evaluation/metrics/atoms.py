@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 
 from emdenoise.arrays import FloatImage
+from emdenoise.evaluation.metrics.contract import Case, Metric
 
 SMOOTHING_ANGSTROM = 0.2
 MIN_DISTANCE_ANGSTROM = 0.9
@@ -124,3 +125,43 @@ def score_atoms(
 def _keep_inner(points: Points, shape: tuple[int, ...], border: float) -> Points:
     inner = (points >= border) & (points <= np.array(shape) - 1 - border)
     return points[inner.all(axis=1)]
+
+
+def compute_atom_scores(case: Case) -> list[DetectionScore]:
+    """Score the atoms of all images of a case."""
+    if case.atoms is None or case.pixel_sizes_angstrom is None:
+        raise ValueError("atoms and pixel sizes are not known; the metric names them in `needs`")
+    return [
+        score_atoms(
+            image,
+            atoms,
+            pixel_size_angstrom=float(pixel_size),
+            tolerance_angstrom=case.atom_tolerance_angstrom,
+        )
+        for image, atoms, pixel_size in zip(case.result, case.atoms, case.pixel_sizes_angstrom, strict=True)
+    ]
+
+
+ATOM_F1 = Metric(
+    name="atom_f1",
+    heading="atom F1",
+    kinds=("intensity",),
+    compute=lambda case: np.array([score.f1 for score in case.once("atoms", compute_atom_scores)]),
+    is_larger_better=True,
+    decimals=3,
+    tolerance=0.02,
+    retrained_tolerance=0.1,
+    needs=("atoms",),
+)
+ATOM_ERROR = Metric(
+    name="atom_error_angstrom",
+    heading="atom error [Å]",
+    kinds=("intensity",),
+    compute=lambda case: np.array([score.error_angstrom for score in case.once("atoms", compute_atom_scores)]),
+    is_larger_better=False,
+    decimals=3,
+    tolerance=0.01,
+    retrained_tolerance=0.05,
+    needs=("atoms",),
+    is_compact=False,
+)

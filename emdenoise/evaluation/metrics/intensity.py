@@ -8,6 +8,7 @@ import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
 from emdenoise.arrays import FloatImage, describe
+from emdenoise.evaluation.metrics.contract import Metric
 
 
 def mse(denoised: FloatImage, clean: FloatImage) -> npt.NDArray[np.float64]:
@@ -107,3 +108,40 @@ def ssim(denoised: FloatImage, clean: FloatImage, *, data_range: float) -> npt.N
             for one, other in zip(denoised, clean, strict=True)
         ]
     )
+
+
+DATA_RANGE = 1.0
+"""Stored intensities are in [0, 1]."""
+
+MSE = Metric(
+    name="mse",
+    heading="MSE [10⁻³]",
+    kinds=("intensity",),
+    compute=lambda case: mse(case.result, case.truth),
+    is_larger_better=False,
+    decimals=2,
+    factor=1e3,
+    tolerance=1e-5,
+    retrained_tolerance=3e-4,
+)
+PSNR = Metric(
+    name="psnr_db",
+    heading="PSNR [dB]",
+    kinds=("intensity",),
+    compute=lambda case: psnr(case.result, case.truth, data_range=DATA_RANGE),
+    is_larger_better=True,
+    decimals=2,
+    tolerance=0.02,
+    retrained_tolerance=1.5,
+    caption="{:.1f} dB",
+)
+SSIM = Metric(
+    name="ssim",
+    heading="SSIM",
+    kinds=("intensity",),
+    compute=lambda case: ssim(case.result, case.truth, data_range=DATA_RANGE),
+    is_larger_better=True,
+    decimals=3,
+    tolerance=1e-3,
+    retrained_tolerance=0.05,
+)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Mask, describe
+from emdenoise.evaluation.metrics.contract import Case, Metric, Scores
 
 Labels = npt.NDArray[np.integer]
 """Masks of any integer type, shape (num_images, height, width)."""
-Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
@@ -133,17 +133,49 @@ def score_masks(predicted_mask: Labels, mask: Labels, label_names: Sequence[str]
     """
     if mask.size == 0:
         raise ValueError(f"mask is {describe(mask)}; expected at least one pixel")
-    num_labels = len(label_names)
-    dice = dice_per_label(predicted_mask, mask, num_labels=num_labels)
-    iou = iou_per_label(predicted_mask, mask, num_labels=num_labels)
-    is_absent = np.stack([(mask != label).all(axis=(1, 2)) for label in range(num_labels)], axis=1)
-    dice[is_absent] = iou[is_absent] = np.nan
-    return {
-        "dice": np.nanmean(dice, axis=1),
-        "iou": np.nanmean(iou, axis=1),
-        **{f"dice_{name}": dice[:, label] for label, name in enumerate(label_names)},
-        **{f"iou_{name}": iou[:, label] for label, name in enumerate(label_names)},
-    }
+    case = Case(predicted_mask, mask, label_names)
+    return DICE.collect(case) | IOU.collect(case)
+
+
+def _leave_out_absent(scores: Scores, mask: Labels) -> Scores:
+    """Make the scores of labels NaN that the true mask of an image does not have."""
+    is_absent = np.stack([(mask != label).all(axis=(1, 2)) for label in range(scores.shape[1])], axis=1)
+    scores[is_absent] = np.nan
+    return scores
+
+
+def compute_dice(case: Case) -> Scores:
+    """Compute the Dice coefficient of the labels that each image has, float64 (num_images, num_labels)."""
+    dice = dice_per_label(case.result, case.truth, num_labels=len(case.label_names))
+    return _leave_out_absent(dice, case.truth)
+
+
+def compute_iou(case: Case) -> Scores:
+    """Compute the intersection over union of the labels that each image has, float64 (num_images, num_labels)."""
+    iou = iou_per_label(case.result, case.truth, num_labels=len(case.label_names))
+    return _leave_out_absent(iou, case.truth)
+
+
+DICE = Metric(
+    name="dice",
+    heading="Dice",
+    kinds=("labels",),
+    compute=compute_dice,
+    is_larger_better=True,
+    decimals=3,
+    is_by_label=True,
+    shows_labels=True,
+    caption="Dice {:.2f}",
+)
+IOU = Metric(
+    name="iou",
+    heading="IoU",
+    kinds=("labels",),
+    compute=compute_iou,
+    is_larger_better=True,
+    decimals=3,
+    is_by_label=True,
+)
 
 
 def count_regions(regions: Mask, mask: Labels, *, num_regions: int, num_labels: int) -> Counts:

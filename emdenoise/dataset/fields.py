@@ -1,0 +1,55 @@
+"""FIELDS: what a record can hold, image by image. Storage, tiles, batches and Croissant loop over this table."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["intensity", "labels", "complex", "weight"]
+NUM_CHANNELS: dict[Kind, int] = {"intensity": 1, "labels": 1, "complex": 2, "weight": 1}
+"""Channels of a field in a `Sample`, by its kind."""
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One thing that a record can hold, an image of the same height and width as the others.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set in the canonical file.
+    dtype : str
+        As stored.
+    kind : {'intensity', 'labels', 'complex', 'weight'}
+        intensity: a picture; labels: a class of each pixel; complex: a wave; weight: how much a pixel counts.
+    unit : str
+        Of the stored numbers.
+    meaning : str
+        One sentence, for other people's programs.
+    """
+
+    name: str
+    dtype: str
+    kind: Kind
+    unit: str
+    meaning: str
+
+    @property
+    def num_channels(self) -> int:
+        """Channels in a `Sample`."""
+        return NUM_CHANNELS[self.kind]
+
+    def to_sample(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give stored images (batch, height, width) a last axis of channels; a complex wave has real and imaginary."""
+        if self.kind == "complex":
+            return np.stack([images.real, images.imag], axis=-1)
+        return images[..., None]
+
+
+FIELDS: dict[str, FieldSpec] = {
+    "noisy": FieldSpec("noisy", "float32", "intensity", "contrast window", "Detector image, intensity near [0, 1]."),
+    "clean": FieldSpec("clean", "float32", "intensity", "contrast window", "Noise-free intensity in [0, 1]."),
+    "mask": FieldSpec("mask", "uint8", "labels", "label", "Semantic labels."),
+    "wave": FieldSpec("wave", "complex64", "complex", "amplitude of vacuum", "Complex exit wave."),
+}

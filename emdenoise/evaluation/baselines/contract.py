@@ -1,0 +1,105 @@
+"""What a baseline declares: how a classical method is fitted to examples, and what comes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.arrays import FloatImage, Sample
+from emdenoise.dataset.fields import Kind
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Validation images with their truth, on which everything about a classical method is chosen.
+
+    Attributes
+    ----------
+    inputs : dict of str to ndarray, shape (num_images, height, width, channels)
+        By field.
+    truth : ndarray, shape (num_images, height, width)
+        Of the type of the field that is answered.
+    label_names : list of str
+        Of the labels 0, 1, … in masks.
+    black_level : float
+        Stored intensity of a pixel that no electron reached.
+    """
+
+    inputs: Sample
+    truth: npt.NDArray[Any]
+    label_names: list[str] = field(default_factory=list)
+    black_level: float = 0.0
+    _known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def noisy(self) -> FloatImage:
+        """The detector images, float32 (num_images, height, width)."""
+        image: FloatImage = self.inputs["noisy"][..., 0]
+        return image
+
+    def once(self, name: str, compute: Callable[["Examples"], Any]) -> Any:
+        """Compute something that several methods share once."""
+        if name not in self._known:
+            self._known[name] = compute(self)
+        return self._known[name]
+
+
+class FittedMethod(Protocol):
+    """A classical method with everything chosen: a method like a network, and what was chosen."""
+
+    def __call__(self, sample: Sample) -> npt.NDArray[Any]:
+        """Give the results of a sample, (num_images, height, width)."""
+
+    def describe(self) -> str:
+        """Say in words what was chosen."""
+
+
+class Describable(Protocol):
+    """A method of detector images alone."""
+
+    def __call__(self, noisy: FloatImage) -> npt.NDArray[Any]:
+        """Give the results of images, both (num_images, height, width)."""
+
+    def describe(self) -> str:
+        """Say in words what was chosen."""
+
+
+@dataclass(frozen=True)
+class OfDetectorImage:
+    """A method of detector images as a method of samples.
+
+    Attributes
+    ----------
+    method : Describable
+    """
+
+    method: Describable
+
+    def __call__(self, sample: Sample) -> npt.NDArray[Any]:
+        """Give the results of the detector images."""
+        return self.method(np.asarray(sample["noisy"])[..., 0])
+
+    def describe(self) -> str:
+        """Say in words what was chosen."""
+        return self.method.describe()
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A classical method: an entry of `BASELINES`.
+
+    Attributes
+    ----------
+    description : str
+        One sentence, with its source.
+    kind : str
+        Of the field that it answers (`dataset/fields.py`).
+    fit : callable
+        ``Examples -> FittedMethod``. Raises `PackageError` where it needs a package that is not installed.
+    """
+
+    description: str
+    kind: Kind
+    fit: Callable[[Examples], FittedMethod]

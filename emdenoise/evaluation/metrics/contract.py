@@ -1,0 +1,107 @@
+"""What a metric declares; tables, reports, studies and the verification of results loop over it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.dataset.fields import Kind
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Results of some images beside the truth, with what metrics need to know of them.
+
+    Attributes
+    ----------
+    result, truth : ndarray, shape (num_images, height, width)
+        Of the type of the field that is answered.
+    label_names : sequence of str
+        Of the labels 0, 1, … in masks.
+    atoms : sequence of ndarray of float32, shape (num_atoms, 2), or None
+        Row and column of the true atoms of each image [px].
+    pixel_sizes_angstrom : ndarray of float64, shape (num_images,), or None
+        [Å], NaN where it is not known.
+    atom_tolerance_angstrom : float
+        Largest distance of a match [Å].
+    """
+
+    result: npt.NDArray[Any]
+    truth: npt.NDArray[Any]
+    label_names: Sequence[str] = ()
+    atoms: Sequence[npt.NDArray[np.float32]] | None = None
+    pixel_sizes_angstrom: Scores | None = None
+    atom_tolerance_angstrom: float = 0.5
+    _known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, compute: Callable[["Case"], Any]) -> Any:
+        """Compute something that several metrics share once."""
+        if name not in self._known:
+            self._known[name] = compute(self)
+        return self._known[name]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of each image: an entry of `METRICS`.
+
+    Attributes
+    ----------
+    name : str
+        With its unit, as in ``scores.json``.
+    heading : str
+        Of a table, with the unit that is shown.
+    kinds : tuple of str
+        Kinds of field that it judges (`dataset/fields.py`).
+    compute : callable
+        ``Case -> scores``, float64 (num_images,), or (num_images, num_labels) where `is_by_label`; NaN where a score is
+        not defined.
+    is_larger_better : bool
+    decimals : int
+        In tables.
+    factor : float
+        From the score to the unit that is shown.
+    tolerance : float
+        Largest difference of the mean of a classical method, or of given weights, on another machine, where sums round
+        differently.
+    retrained_tolerance : float
+        The same of a network that was trained again: about three standard deviations over seeds
+        (docs/reproducibility.md).
+    needs : tuple of str
+        What the records must have besides the truth: ``atoms``.
+    is_by_label : bool
+        Whether there is a score of each label; the score of the image is then their mean.
+    shows_labels : bool
+        Whether tables show the score of each label, too.
+    is_compact : bool
+        Whether a terminal shows it; a report shows all.
+    caption : str
+        Under a picture, as a format of the score: ``{:.1f} dB``.
+    """
+
+    name: str
+    heading: str
+    kinds: tuple[Kind, ...]
+    compute: Callable[[Case], Scores]
+    is_larger_better: bool
+    decimals: int
+    factor: float = 1.0
+    tolerance: float = 0.02
+    retrained_tolerance: float = 0.1
+    needs: tuple[str, ...] = ()
+    is_by_label: bool = False
+    shows_labels: bool = False
+    is_compact: bool = True
+    caption: str = ""
+
+    def collect(self, case: Case) -> dict[str, Scores]:
+        """Compute the scores, each (num_images,), by name: one, or the mean over labels and one of each label."""
+        scores = self.compute(case)
+        if not self.is_by_label:
+            return {self.name: scores}
+        each = {f"{self.name}_{label}": scores[:, index] for index, label in enumerate(case.label_names)}
+        return {self.name: np.nanmean(scores, axis=1), **each}

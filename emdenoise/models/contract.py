@@ -1,0 +1,76 @@
+"""What a network declares, and nothing else guesses: its ports, how far it sees, and its encoder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdenoise.config.base import NetworkSettings
+from emdenoise.models.heads import Head
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What goes into a network and what comes out.
+
+    Attributes
+    ----------
+    inputs : dict of str to int
+        Channels of each field that it is given, by name; the first one is the image.
+    output_channels : int
+    head : Head
+        What the outputs mean. Where they are an intensity, it has the units of the first input, and the network may
+        scale it or give it as a residual.
+    """
+
+    inputs: dict[str, int]
+    output_channels: int
+    head: Head
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Keras model with what others must know of it.
+
+    Attributes
+    ----------
+    model : keras.Model
+        Inputs are named after their fields, each float32 (batch, height, width, channels); the output is float32
+        (batch, height, width, output_channels).
+    inputs : tuple of str
+        Fields, in the order of the model's inputs.
+    step_px : int
+        Sides and positions of images must be multiples of it.
+    reach_px : int or None
+        Pixels farther away than this do not change a pixel of the result; None where every pixel does.
+    encoder : tuple of str
+        Beginnings of the names of the layers that see the image first and may be frozen; empty where the network has no
+        encoder.
+    """
+
+    model: "keras.Model"
+    inputs: tuple[str, ...]
+    step_px: int
+    reach_px: int | None
+    encoder: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of network: an entry of `MODELS`.
+
+    Attributes
+    ----------
+    description : str
+        One sentence.
+    settings : type
+        Class of its settings.
+    build : callable
+        ``(settings, ports) -> Network``, untrained.
+    """
+
+    description: str
+    settings: type[NetworkSettings]
+    build: Callable[[Any, Ports], Network]

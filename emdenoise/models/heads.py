@@ -1,0 +1,63 @@
+"""HEADS: what the outputs of a network mean, by the kind of field that they answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.dataset.fields import Kind
+
+
+@dataclass(frozen=True)
+class Head:
+    """How outputs become results.
+
+    Attributes
+    ----------
+    kind : str
+        Of the field that is answered, as in `dataset/fields.py`.
+    dtype : str
+        Of the results.
+    count_channels : callable
+        ``(label_names) -> output channels`` that a network needs.
+    decode : callable
+        ``outputs -> results``: (batch, height, width, channels) → (batch, height, width).
+    has_intensity : bool
+        Whether results are intensities like those of the image, which go back to the units of its file.
+    colours : str
+        How results are drawn: ``gray`` by the grey values of the truth, ``labels`` with one colour each.
+    verb : str
+        What a network with this head does to an image, in a file name: ``denoised``.
+    """
+
+    kind: Kind
+    dtype: str
+    count_channels: Callable[[Sequence[str]], int]
+    decode: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    has_intensity: bool
+    colours: str
+    verb: str
+
+
+def decode_intensity(outputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Take the only channel."""
+    return np.asarray(outputs, dtype=np.float32)[..., 0]
+
+
+def decode_labels(logits: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Take the label of the largest logit."""
+    return logits.argmax(axis=-1).astype(np.uint8)
+
+
+def decode_wave(outputs: npt.NDArray[Any]) -> npt.NDArray[np.complex64]:
+    """Take the two channels as real and imaginary part."""
+    return (outputs[..., 0] + 1j * outputs[..., 1]).astype(np.complex64)
+
+
+HEADS: dict[Kind, Head] = {
+    "intensity": Head("intensity", "float32", lambda names: 1, decode_intensity, True, "gray", "denoised"),
+    "labels": Head("labels", "uint8", len, decode_labels, False, "labels", "segmented"),
+    "complex": Head("complex", "complex64", lambda names: 2, decode_wave, False, "gray", "restored"),
+}
