@@ -99,9 +99,11 @@ def make_records(num_images: int, *, size: int = 32, seed: int = 0, specimen: st
         wave_rows, wave_columns = rng.uniform(0.2, 0.8, 2)
         clean = (0.5 + 0.1 * np.sin(wave_rows * rows) * np.cos(wave_columns * columns)).astype(np.float32)
         yield Record(
-            noisy=clean + rng.normal(0, 0.1, clean.shape).astype(np.float32),
-            clean=clean,
-            mask=(clean > 0.5).astype(np.uint8),
+            {
+                "noisy": clean + rng.normal(0, 0.1, clean.shape).astype(np.float32),
+                "clean": clean,
+                "mask": (clean > 0.5).astype(np.uint8),
+            },
             atoms=np.full((1 + index % 3, 2), size / 2, np.float32),
             class_id=index % 2,
             specimen=f"{specimen} {index // 2}",
