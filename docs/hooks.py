@@ -9,10 +9,12 @@ import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 TOP_PAGES = ("CONTRIBUTING.md", "STYLE.md", "CHANGELOG.md")
+FOREIGN = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -40,3 +42,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{mark}[{text}]({posixpath.relpath(uri, posixpath.dirname(here) or '.')}{sign}{anchor})"
 
     return LINK.sub(fit, markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse a page that loads anything from another server: the site is read without a network too."""
+    found = FOREIGN.search(output)
+    if found:
+        raise PluginError(f"{page.file.src_uri} loads {found[0]}; expected only files of the site.")
+    return output
