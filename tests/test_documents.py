@@ -252,6 +252,14 @@ def test_a_parameters_file_opens_with_its_purpose_its_command_and_what_it_takes(
     assert re.search(r"dB|Dice", head[0]), "no expected score"
 
 
+@pytest.mark.parametrize("path", [path for path in PAGES if "```yaml" in path.read_text(encoding="utf-8")], ids=name_of)
+def test_every_parameters_file_that_a_page_shows_is_valid(path: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)):
+        file = tmp_path / f"{number}.parameters.yaml"
+        file.write_text(block, encoding="utf-8")
+        load_config(file)
+
+
 def test_the_default_parameters_file_spells_out_every_default() -> None:
     path = ROOT / "workspace" / "parameters" / "default.parameters.yaml"
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
