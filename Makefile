@@ -76,7 +76,7 @@ format: setup  ## put the code into its form
 docs: setup  ## make the generated pages anew
 	$(BIN)/python docs/generate.py
 
-site: .venv-site/.installed  ## build the documentation with the Python reference in dist/site; needs no network
+site: .venv-site/.installed  ## build the documentation with the Python reference in dist/site; once installed it needs no network
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --strict
 
 .venv-site/.installed: build/requirements.site.txt
