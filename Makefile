@@ -9,7 +9,7 @@ REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs bench image sbom bundle lock clean
+.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs site bench image sbom bundle lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -76,6 +76,14 @@ format: setup  ## put the code into its form
 docs: setup  ## make the generated pages anew
 	$(BIN)/python docs/generate.py
 
+site: .venv-site/.installed  ## build the documentation with the Python reference in dist/site; once installed it needs no network
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --strict
+
+.venv-site/.installed: build/requirements.site.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 bench: setup  ## measure speeds side by side; results in benchmarks/results
 	$(BIN)/python benchmarks/run.py
 
@@ -92,4 +100,4 @@ lock:  ## resolve the pinned packages anew
 	build/lock.sh
 
 clean:  ## remove virtual environments and caches; the workspace stays
-	rm -rf $(VENV) .venv-mlcube .venv-hpc .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-mlcube .venv-hpc .venv-site .pytest_cache .ruff_cache .mypy_cache .hypothesis

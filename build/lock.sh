@@ -31,3 +31,5 @@ lock build/requirements.dev.txt "$@" --constraints requirements.txt --extra cpu 
 lock build/requirements.gpu.txt "$@" --constraints requirements.txt --extra gpu pyproject.toml
 # ReFrame runs the command line of the benchmark and needs none of its packages: an environment of its own.
 lock build/requirements.hpc.txt "$@" --constraints requirements.txt - <<<'reframe-hpc>=4.10'
+# The site of the documentation reads the source and imports nothing of it.
+lock build/requirements.site.txt "$@" --constraints requirements.txt - <<<$'mkdocs\nmkdocs-material\nmkdocstrings[python]'

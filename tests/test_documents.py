@@ -14,6 +14,7 @@ import click
 import pytest
 import yaml
 
+import emdenoise
 from emdenoise import errors
 from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, main
 from emdenoise.models.unet import UNetSettings
@@ -24,7 +25,12 @@ from emdenoise.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 MAX_REPOSITORY_BYTES = 20e6
-MAX_CONTRIBUTING_LINES = 60
+MAX_LINES = {"README.md": 80, "CONTRIBUTING.md": 60, "STYLE.md": 100}
+WORDS_FOR = {"ancestor": "the STFC code"}
+# What the pages name and other branches bring: empty these when they are merged.
+COMING_COMMANDS = {"list"}
+COMING_OPTIONS = {"--network", "--output", "--set"}
+COMING_FUNCTIONS = {"denoise", "load_network", "metrics", "read_micrograph", "segment", "simulate"}
 EXIT_WRONG_OPTION = click.UsageError.exit_code
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PARAMETERS_FILES = sorted((ROOT / "workspace" / "parameters").glob("*.parameters.yaml"))
@@ -96,14 +102,27 @@ def test_every_emdenoise_command_that_is_named_exists() -> None:
     assert len(named) > 2
     for page, (_, *words) in named:
         name = words[0] if words else "--help"
-        known = (
-            {option for parameter in main.commands[name].params for option in parameter.opts}
-            if name in main.commands
-            else {}
-        )
-        assert name in {*main.commands, "--help", "TASK"}, f"{page}: emdenoise {name}"
-        for word in words[1:]:
-            assert word.split("=")[0] in {*known, "-h", "--help"}, f"{page}: emdenoise {' '.join(words)}"
+        assert name in {*main.commands, *COMING_COMMANDS, "--help", "COMMAND", "TASK"}, f"{page}: emdenoise {name}"
+        parameters = main.commands[name].params if name in main.commands else []
+        known = {option for parameter in parameters for option in parameter.opts} | COMING_OPTIONS
+        for option in (word.split("=")[0] for word in words[1:] if word.startswith("-")):
+            assert option in {*known, "-h", "--help"}, f"{page}: emdenoise {' '.join(words)}"
+
+
+def test_every_function_of_the_python_examples_exists() -> None:
+    named = [
+        (name_of(path), name)
+        for path in PAGES
+        for name in re.findall(r"\bemdenoise\.(\w+)[.(]", "\n".join(list_examples(path)))
+    ]
+    assert len(named) > 5
+    for page, name in named:
+        assert hasattr(emdenoise, name) or name in COMING_FUNCTIONS, f"{page}: emdenoise.{name}"
+
+
+def list_examples(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    return [*re.findall(r"```python\n(.*?)```", text, re.DOTALL), *re.findall(r"python -c '(import.*?)'\n", text)]
 
 
 def test_every_launcher_that_is_named_exists_and_gets_tasks_and_files_that_exist() -> None:
@@ -127,31 +146,51 @@ def test_every_mlcube_command_names_tasks_and_platforms_that_exist() -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
-def test_every_file_that_a_page_links_to_exists(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        if not target.startswith(("http://", "https://", "mailto:")):
-            assert (path.parent / target).exists(), f"{name_of(path)} links to {target}"
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        file = path.parent / target if target else path
+        assert file.exists(), f"{name_of(path)} links to {target}"
+        assert not anchor or anchor in list_anchors(file), f"{name_of(path)} links to {target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "STYLE.md"])
+def list_anchors(path: Path) -> set[str]:
+    """List the anchors of the headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_a_page_uses_the_words_of_the_glossary(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").lower()
+    for word, better in WORDS_FOR.items():
+        assert word not in text, f"{name_of(path)}: {word}; write: {better}"
+
+
+def test_every_decision_is_in_the_list_of_decisions() -> None:
+    pages = [path.name for path in sorted((ROOT / "docs" / "decisions").glob("0*.md"))]
+    assert re.findall(r"^\d+\. \[.+\]\((.+)\)$", read("docs/decisions/index.md"), re.MULTILINE) == pages
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "STYLE.md", "docs/contributing/structure.md"])
 def test_every_path_of_the_project_that_a_page_names_exists(page: str) -> None:
-    made_by_a_run = ("workspace/output", "workspace/raw_data", "benchmarks/results", "docs/sign.py")
-    for path in re.findall(
-        r"`((?:emdenoise|docs|tests|run|build|benchmarks|platforms|workspace)/[^\s`]*)`", read(page)
-    ):
-        assert path.startswith(made_by_a_run) or list(ROOT.glob(path.rstrip("/"))), f"{page}: {path}"
+    made_by_a_run = ("workspace/output", "workspace/raw_data", "workspace/model", "benchmarks/results")
+    for path in re.findall(r"`([a-z_]+/[^\s`]*)`", read(page)):
+        exists = [found for root in (ROOT, ROOT / "emdenoise") for found in root.glob(path.rstrip("/"))]
+        assert path.startswith((*made_by_a_run, "dist/")) or exists, f"{page}: {path}"
 
 
-def test_the_exit_codes_of_the_readme_are_those_of_the_code() -> None:
+def test_the_exit_codes_of_the_pages_are_those_of_the_code() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EMDenoiseError)]
     codes = {kind.exit_code for kind in kinds if kind is not EMDenoiseError}
-    table = read("README.md").split("| exit code |")[1].split("\n\n")[0]
+    table = read("docs/commands.md").split("| exit code |")[1].split("\n\n")[0]
     described = [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)]
     assert described == sorted(codes | {EXIT_WRONG_OPTION, errors.EXIT_REFUTED, EXIT_INTERRUPTED})
 
 
-def test_the_tasks_of_the_readme_read_and_write_what_the_cube_says() -> None:
-    table = read("README.md").split("| task | reads | writes |")[1].split("\n\n")[0]
+def test_the_tasks_of_the_pages_read_and_write_what_the_cube_says() -> None:
+    table = read("docs/commands.md").split("| task | reads | writes |")[1].split("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
     assert [name for name, _, _ in rows] == list(TASKS)
     for name, reads, writes in rows:
@@ -213,6 +252,14 @@ def test_a_parameters_file_opens_with_its_purpose_its_command_and_what_it_takes(
     assert re.search(r"dB|Dice", head[0]), "no expected score"
 
 
+@pytest.mark.parametrize("path", [path for path in PAGES if "```yaml" in path.read_text(encoding="utf-8")], ids=name_of)
+def test_every_parameters_file_that_a_page_shows_is_valid(path: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)):
+        file = tmp_path / f"{number}.parameters.yaml"
+        file.write_text(block, encoding="utf-8")
+        load_config(file)
+
+
 def test_the_default_parameters_file_spells_out_every_default() -> None:
     path = ROOT / "workspace" / "parameters" / "default.parameters.yaml"
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -235,8 +282,9 @@ def test_the_layers_of_the_style_guide_are_the_modules_of_the_package() -> None:
     assert sorted(named) == sorted({path.stem for path in paths} - {"__init__", "__main__"})
 
 
-def test_the_pages_that_must_be_short_are_short() -> None:
-    assert len(read("CONTRIBUTING.md").splitlines()) <= MAX_CONTRIBUTING_LINES
+@pytest.mark.parametrize("page", MAX_LINES)
+def test_the_pages_that_must_be_short_are_short(page: str) -> None:
+    assert len(read(page).splitlines()) <= MAX_LINES[page]
 
 
 def test_no_tracked_file_names_a_path_of_a_machine_or_an_index_of_packages() -> None:
@@ -256,12 +304,3 @@ def test_no_tracked_file_names_a_path_of_a_machine_or_an_index_of_packages() -> 
 def test_the_repository_is_small() -> None:
     sizes = {name_of(path): path.stat().st_size for path in list_tracked_files()}
     assert sum(sizes.values()) <= MAX_REPOSITORY_BYTES, json.dumps(sorted(sizes.items(), key=lambda item: -item[1])[:5])
-
-
-def test_every_tracked_text_ends_with_one_newline_and_none_with_a_space() -> None:
-    for path in list_tracked_files():
-        content = path.read_bytes()
-        if b"\0" not in content and content and path.suffix in {".md", ".py", ".yaml", ".toml", ".sh", ".j2", ".cff"}:
-            assert content.endswith(b"\n"), name_of(path)
-            assert not content.endswith(b"\n\n"), name_of(path)
-            assert not re.search(rb"[ \t]+$", content, re.MULTILINE), name_of(path)
