@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,12 @@ def close_logs() -> Iterator[None]:
                 with suppress(OSError):  # its disk may be full
                     handler.stream.close()
         root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def logs_of_one_command() -> Callable[[], AbstractContextManager[None]]:
+    """Give the context in which a command runs, at whose end its logs are closed."""
+    return close_logs
 
 
 @pytest.fixture

@@ -1,0 +1,319 @@
+"""Every road through the program: raw files, download, preprocess, train, test, by the command line and in tiny form.
+
+Roads are made of every source with every workload, and of every parameters file that ships; a pair that leads nowhere
+is a dead end, which one line says. A new source or workload without a road fails here and says where to add it.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from emdenoise.cli import main
+from emdenoise.data.catalog import SOURCES
+from emdenoise.workloads import WORKLOADS
+from tests.raw_files import RAW_FILES, write_micrographs
+
+FOLDER = Path(__file__).parents[1] / "workspace" / "parameters"
+PARAMETERS_FILES = sorted(FOLDER.glob("*.parameters.yaml"))
+STUDIES = sorted(FOLDER.glob("*.study.yaml"))
+EXIT_DATA_ERROR = 5
+TASKS = ("download", "preprocess", "train", "test")
+TINY: dict[str, Any] = {
+    "division": "open",
+    "data": {"tile_size_px": 32},
+    "simulation": {"num_train": 4, "num_validation": 2, "num_test": 2, "image_size_px": 64},
+    "model": {"name": "unet", "filters": [4], "bottom_filters": 4},
+    "training": {"epochs": 1, "batch_size": 2, "crop_size_px": 32, "crops_per_epoch": 4},
+    "evaluation": {
+        "baselines": ["gaussian", "median"],
+        "segmentation_baselines": ["otsu", "multi_otsu"],
+        "num_tuning_images": 1,
+        "num_resamples": 100,
+        "num_latency_images": 10,
+        "num_pictures": 1,
+    },
+}
+CAPS = {
+    **{name: value for section in TINY.values() if isinstance(section, dict) for name, value in section.items()},
+    "discriminator_filters": [4, 4],
+}
+"""Largest number, list of numbers or choice of methods that a parameters file keeps, by the name of the setting."""
+
+Settings = dict[str, Any]
+Command = Callable[..., Result]
+
+
+class Task(NamedTuple):
+    """What a workload needs, and what is found in its scores."""
+
+    settings: Settings
+    methods: set[str]
+    metric: str
+
+
+WORKLOAD_SETTINGS = {
+    "denoise": Task({}, {"noisy", "gaussian", "median", "network"}, "psnr_db"),
+    "segment": Task({"training": {"loss": "dice_cross_entropy"}}, {"otsu", "multi_otsu", "network"}, "dice"),
+}
+WITH_ADDED_NOISE: Settings = {"data": {"added_noise_electrons_per_pixel": 50.0}}
+
+
+class Road(NamedTuple):
+    """A source with a workload; `write` fills the mirror, as `RAW_FILES` has it where it is None."""
+
+    source: str
+    workload: str
+    settings: Settings | None = None
+    write: Callable[[Path], None] | None = None
+    title: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.source, self.workload, self.title) if word)
+
+
+class DeadEnd(NamedTuple):
+    """A road that ends in one line of one task."""
+
+    road: Road
+    task: str
+    line: str
+
+
+ROADS = [
+    Road("em_graphene_sim", "denoise", {"data": {"tile_size_px": 256}}),
+    Road("emps", "denoise", WITH_ADDED_NOISE),
+    Road("folder", "denoise", None, partial(write_micrographs, has_truth=True), "truth"),
+    Road("folder", "denoise", WITH_ADDED_NOISE, None, "added noise"),
+    Road("folder", "segment", None, partial(write_micrographs, has_masks=True), "masks"),
+]
+NO_MASKS = "train.h5: has no masks, which workload segment learns from; choose a source that has them, or put masks"
+NO_TRUTH = "train.h5: has no clean images; choose a source that has them (or data.added_noise_electrons_per_pixel)"
+PRETRAINED = {"pretraining": {"method": "denoise", "added_noise_electrons_per_pixel": 50.0, "epochs": 1}}
+DEAD_ENDS = [
+    DeadEnd(Road("em_graphene_sim", "segment", {"data": {"tile_size_px": 256}}), "train", NO_MASKS),
+    DeadEnd(Road("folder", "segment", title="no masks"), "train", NO_MASKS),
+    DeadEnd(Road("emps", "denoise", title="no truth"), "train", NO_TRUTH),
+    DeadEnd(Road("folder", "denoise", title="no truth"), "train", NO_TRUTH),
+    DeadEnd(Road("folder", "denoise", PRETRAINED, title="no truth, after pretraining without"), "train", NO_TRUTH),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_workers(no_pool: None) -> None:
+    """Let the download simulate in this process."""
+
+
+@pytest.fixture
+def command(tmp_path: Path, logs_of_one_command: Callable[[], AbstractContextManager[None]]) -> Command:
+    """Give a function that runs a command of the program, as ``command("train", parameters_file=path)``."""
+
+    def run(name: str, **options: Path | str) -> Result:
+        arguments = [f"--{option}={value}" for option, value in options.items()]
+        with logs_of_one_command():
+            return CliRunner().invoke(main, [name, *arguments, f"--log_dir={tmp_path / 'logs'}"])
+
+    return run
+
+
+@pytest.fixture
+def walk(tmp_path: Path, command: Command) -> Callable[[Settings], Iterator[tuple[str, Result]]]:
+    """Give a function that runs task after task on a parameters file of these settings, in `tmp_path`."""
+
+    def walk_on(settings: Settings) -> Iterator[tuple[str, Result]]:
+        parameters_file = tmp_path / "tiny.parameters.yaml"
+        parameters_file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        for task in TASKS:
+            folders = [option.name for option in main.commands[task].params if str(option.name).endswith("_dir")]
+            paths = {str(name): tmp_path / str(name).removesuffix("_dir") for name in folders if name != "log_dir"}
+            yield task, command(task, parameters_file=parameters_file, **paths)
+
+    return walk_on
+
+
+def merge(settings: Settings, changes: Settings) -> Settings:
+    """Put changes over settings, section by section."""
+    return settings | {
+        name: merge(settings[name], value) if isinstance(value, dict) and name in settings else value
+        for name, value in changes.items()
+    }
+
+
+def shrink(value: Any, name: str = "") -> Any:
+    """Make the settings of a shipped file small, and leave all others as they are."""
+    cap = CAPS.get(name)
+    if isinstance(value, dict):
+        return {key: shrink(inner, key) for key, inner in value.items()}
+    if name == "division":
+        return "open"
+    if name in ("filters", "discriminator_filters"):
+        return cap
+    if name in ("baselines", "segmentation_baselines"):
+        return [method for method in value if method in CAPS[name]]
+    return min(value, cap) if isinstance(value, int) and isinstance(cap, int) else value
+
+
+def make_settings(road: Road, tmp_path: Path) -> Settings:
+    """Make the settings of a road, and fill the mirror that they name."""
+    settings = merge(TINY, WORKLOAD_SETTINGS[road.workload].settings)
+    settings = merge(settings, {"workload": road.workload, "data": {"source": road.source}})
+    return add_mirror(merge(settings, road.settings or {}), tmp_path / "mirror", road.write)
+
+
+def add_mirror(settings: Settings, mirror: Path, write: Callable[[Path], None] | None = None) -> Settings:
+    write = write or RAW_FILES[find_pair(settings)[0]]
+    if write is None:
+        return settings
+    write(mirror)
+    return merge(settings, {"data": {"mirror": str(mirror)}})
+
+
+def read_json(path: Path) -> Any:
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{path.name} holds {constant}, which is no JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def check_results(root: Path, workload: str, source: str) -> None:
+    """Check scores, report and record of a test: every method is there, every number finite."""
+    task = WORKLOAD_SETTINGS[workload]
+    scores = read_json(root / "output" / "scores.json")
+    assert (scores["workload"], set(scores["methods"])) == (workload, task.methods)
+    for name, metrics in scores["methods"].items():
+        # Null is what is not defined for any image, such as the error of atoms that nobody marked.
+        intervals = {metric: bounds for metric, bounds in metrics.items() if isinstance(bounds, dict)}
+        assert None not in intervals[task.metric].values(), (name, intervals)
+        for metric, bounds in intervals.items():
+            numbers = [bounds[end] for end in ("low", "mean", "high")]
+            assert numbers == [None] * 3 or (
+                all(math.isfinite(number) for number in numbers) and numbers == sorted(numbers)
+            ), (name, metric, numbers)
+    record = read_json(root / "output" / "records" / "test.json")
+    assert (record["settings"]["workload"], record["settings"]["data"]["source"]) == (workload, source)
+    page = (root / "output" / "report.html").read_text(encoding="utf-8")
+    assert all(method in page for method in task.methods)
+
+
+def walk_to_the_end(walk: Callable[..., Any], settings: Settings) -> None:
+    for task, result in walk(settings):
+        assert result.exit_code == 0, f"{task}: {result.stderr or repr(result.exception)}"
+
+
+def shrink_file(path: Path) -> Settings:
+    return merge(TINY, shrink(yaml.safe_load(path.read_text(encoding="utf-8"))))
+
+
+def find_pair(settings: Settings) -> tuple[str, str]:
+    return settings["data"].get("source", "graphene"), settings.get("workload", "denoise")
+
+
+def test_every_source_has_a_road_or_a_dead_end_with_every_workload() -> None:
+    known = {(road.source, road.workload) for road in [*ROADS, *(end.road for end in DEAD_ENDS)]}
+    known |= {find_pair(shrink_file(path)) for path in PARAMETERS_FILES}
+    missing = [f"{source} with {name}" for source in SOURCES for name in WORKLOADS if (source, name) not in known]
+    assert not missing, (
+        f"no test goes these roads: {', '.join(missing)}; add them to ROADS or DEAD_ENDS in tests/test_roads.py, a new "
+        "workload also to WORKLOAD_SETTINGS there, and the raw files of a new source to tests/raw_files.py"
+    )
+
+
+@pytest.mark.parametrize("road", ROADS, ids=str)
+def test_a_source_serves_a_workload_from_raw_files_to_the_report(road: Road, walk: Any, tmp_path: Path) -> None:
+    walk_to_the_end(walk, make_settings(road, tmp_path))
+    check_results(tmp_path, road.workload, road.source)
+
+
+@pytest.mark.parametrize("end", DEAD_ENDS, ids=lambda end: str(end.road))
+def test_a_source_without_what_a_workload_learns_from_is_refused_in_one_line(
+    end: DeadEnd, walk: Any, tmp_path: Path
+) -> None:
+    ended = ((task, result) for task, result in walk(make_settings(end.road, tmp_path)) if result.exit_code != 0)
+    task, result = next(ended)
+    assert (task, result.exit_code) == (end.task, EXIT_DATA_ERROR), result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"emdenoise {end.task}: {end.line}")
+    assert not list(tmp_path.glob("model/**/*.h5")), "it was refused after it had learned for a while"
+
+
+@pytest.mark.parametrize("path", PARAMETERS_FILES, ids=lambda path: path.name)
+def test_a_parameters_file_of_the_project_leads_from_raw_files_to_the_report(
+    path: Path, walk: Any, tmp_path: Path
+) -> None:
+    settings = add_mirror(shrink_file(path), tmp_path / "mirror")
+    walk_to_the_end(walk, settings)
+    source, workload = find_pair(settings)
+    check_results(tmp_path, workload, source)
+    page = (tmp_path / "output" / "report.html").read_text(encoding="utf-8")
+    method = settings.get("pretraining", {}).get("method", "none")
+    assert ("<h2>Pretraining</h2>" in page) == (method != "none")
+    if method != "none":
+        assert f"Method {method}, 1 epochs" in page
+        assert ("output began anew" in page) == (workload == "segment")
+    assert ("<h2>Training</h2>" in page) == (settings["training"]["epochs"] > 0)
+    assert ("Confusion of the network" in page) == (workload == "segment")
+    if settings["training"]["epochs"] == 0:
+        check_network_is_the_pretrained_one(tmp_path / "model")
+
+
+def check_network_is_the_pretrained_one(model_dir: Path) -> None:
+    """Check that a run without training, as pix2pix, scores its generator to the bit."""
+    generator, network = (read_weights(folder) for folder in (model_dir / "pretrained", model_dir))
+    assert len(generator) == len(network) > 0
+    for one, other in zip(generator, network, strict=True):
+        assert np.array_equal(one, other)
+
+
+def read_weights(folder: Path) -> list[np.ndarray]:
+    weights: list[np.ndarray] = []
+    with h5py.File(folder / "model.weights.h5") as file:
+        file.visititems(lambda _, item: weights.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+    return weights
+
+
+def list_expected_runs(study: Settings) -> set[str]:
+    parts = [study["variants"], study.get("conditions", {"": {}}), study.get("num_images", [None]), study["seeds"]]
+    names = [""]
+    for values in parts:
+        words = ["all" if value is None else str(value) for value in values]
+        names = [f"{name}-{word}" if name and word else name or word for name in names for word in words]
+    return set(names)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_every_run_of_a_study_of_the_project_is_listed(
+    path: Path, command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = command("study", study_file=path, study_dir=tmp_path / "study", part="list")
+    assert result.exit_code == 0, result.stderr
+    listed = {line.split()[0] for line in capfd.readouterr().out.splitlines() if " open " in line}
+    assert listed == list_expected_runs(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_a_study_of_the_project_compares_all_its_variants(path: Path, command: Command, tmp_path: Path) -> None:
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    study = study | {name: shrink(study[name]) for name in ("base", "variants", "conditions") if name in study}
+    study = study | {"num_images": [None], "seeds": [0], "base": merge(TINY, study["base"])}
+    study["base"] = add_mirror(study["base"], tmp_path / "mirror")
+    study_file = tmp_path / path.name
+    study_file.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    result = command("study", study_file=study_file, study_dir=tmp_path / "study")
+    assert result.exit_code == 0, result.stderr or repr(result.exception)
+    page = (tmp_path / "study" / "study.md").read_text(encoding="utf-8")
+    assert all(variant in page for variant in study["variants"])
+
+
+def test_there_are_files_to_try() -> None:
+    assert len(PARAMETERS_FILES) >= 5
+    assert len(STUDIES) >= 10
