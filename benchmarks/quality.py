@@ -1,4 +1,4 @@
-"""How long it takes until the network is as good as after the reference recipe: by the ancestor's path and by ours."""
+"""How long it takes until the network is as good as after the reference recipe: by the STFC code's way and by ours."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ STUDY_FILE = ROOT / "workspace" / "parameters" / "time_to_quality.study.yaml"
 def bench_quality() -> Values:
     """Train to the end and test, a seed a repeat: seconds of the training, and the mean squared error on test images.
 
-    The ancestor's path has the reference recipe and looks at no validation images, ours does after each epoch.
+    The STFC code's way has the reference recipe and looks at no validation images, ours does after each epoch.
     """
     found: Values = {}
 
@@ -44,7 +44,7 @@ def bench_quality() -> Values:
                 keep(variant, seconds, scores["mse"]["mean"])
             command = [sys.executable, __file__, name, str(seed)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            keep("ancestor's path, reference recipe", *map(float, done.stdout.split()[-2:]))
+            keep("the STFC code's way, reference recipe", *map(float, done.stdout.split()[-2:]))
     return found
 
 
@@ -54,8 +54,8 @@ def find_config(variant: str, seed: int) -> RunConfig:
     return next(config for key, config in runs.items() if (key.variant, key.seed) == (variant, seed))
 
 
-def train_as_ancestor(folder: Path, seed: int) -> tuple[float, float]:
-    """Train by the ancestor's path for as many epochs as the reference recipe; gives seconds and test MSE."""
+def train_as_stfc(folder: Path, seed: int) -> tuple[float, float]:
+    """Train by the STFC code's way for as many epochs as the reference recipe; gives seconds and test MSE."""
     import keras
     from training import build_learner, fit_generators
 
@@ -77,4 +77,4 @@ def train_as_ancestor(folder: Path, seed: int) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    print(*train_as_ancestor(Path(sys.argv[1]), int(sys.argv[2])))
+    print(*train_as_stfc(Path(sys.argv[1]), int(sys.argv[2])))

@@ -34,7 +34,7 @@ def sum_up(num_bytes: float, num_accelerators: int) -> float:
 
 
 def main() -> None:
-    """Print the table of docs/clusters.md."""
+    """Print the table of docs/clusters/processes.md."""
     model = build_model(UNetSettings(), output_channels=1)
     gradient_bytes = 4 * sum(math.prod(weights.shape) for weights in model.trainable_weights)
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -64,7 +64,7 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
 
         held = batches.read(0, 0)
         rows: dict[str, Callable[[], object]] = {
-            "ancestor's path: generator, Keras' layers": partial(
+            "the STFC code's way: generator, Keras' layers": partial(
                 fit_generators, theirs, path, settings.batch_size, num_steps
             ),
             "generator, our layers": partial(fit_generators, ours, path, settings.batch_size, num_steps),
@@ -101,7 +101,7 @@ def build_learner(settings: TrainingSettings, seed: int = 0) -> Any:
 
 
 def fit_generators(model: Any, path: Path, batch_size: int, num_steps: int, num_epochs: int = 1) -> None:
-    """Train as the ancestors do: two generators that read one image after the other, zipped, shuffled, batched."""
+    """Train as the STFC code does: two generators that read one image after the other, zipped, shuffled, batched."""
     import h5py
     import numpy as np
     import tensorflow as tf

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from emdenoise.config.base import Settings
-from emdenoise.models.dncnn import DnCNNSettings
-from emdenoise.models.unet import UNetSettings
+from emdenoise.config.choices import EntryOf, list_entries
 from emdenoise.config.schema import RunConfig
 from emdenoise.results.task_record import TaskRecord
 
@@ -24,7 +23,8 @@ NOTICE = "<!-- Made by `make docs` from the code; do not edit. -->\n"
 
 def describe_type(field: FieldInfo) -> str:
     """Say which values a setting takes, with its bounds."""
-    text = describe_annotation(field.annotation)
+    entry = next((item for item in field.metadata if isinstance(item, EntryOf)), None)
+    text = describe_annotation(field.annotation) if entry is None else describe_annotation(entry)
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of", "min_length": "at least"}
     bounds = [
         f"{sign} {getattr(constraint, name):g}"
@@ -38,8 +38,11 @@ def describe_type(field: FieldInfo) -> str:
 def describe_annotation(annotation: object) -> str:
     """Say a type in words."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(annotation, EntryOf):
+        return " \\| ".join(f"`{name}`" for name in list_entries(annotation.table))
     if origin is typing.Annotated:
-        return describe_annotation(arguments[0])
+        entry = next((item for item in arguments if isinstance(item, EntryOf)), arguments[0])
+        return describe_annotation(entry)
     if origin is typing.Literal:
         return " \\| ".join(f"`{value}`" for value in arguments)
     if origin in (types.UnionType, typing.Union):
@@ -57,7 +60,7 @@ def make_section(heading: str, settings: type[BaseModel]) -> str:
     lines = [f"## {heading}", "", (settings.__doc__ or "").strip(), "", "| setting | values | default | meaning |"]
     lines.append("| --- | --- | --- | --- |")
     for name, field in settings.model_fields.items():
-        if isinstance(field.default, Settings):
+        if isinstance(field.default, Settings) or name == "model":
             continue
         default = "required" if field.is_required() else json.dumps(field.default, ensure_ascii=False)
         lines.append(f"| `{name}` | {describe_type(field)} | `{default}` | {field.description} |")
@@ -79,15 +82,18 @@ def make_parameters_page() -> str:
 
 def make_models_page() -> str:
     """Make ``docs/models.md``."""
-    from emdenoise.models import build_model
+    from emdenoise.models import MODELS, build_network
+    from emdenoise.models.contract import Ports
+    from emdenoise.models.heads import HEADS
 
     head = (
         "# Models\n\nThe section `model` of a parameters file, by `name`. Parameters are counted with the defaults.\n"
     )
     sections = []
-    for settings in (UNetSettings(), DnCNNSettings(name="dncnn")):
-        count = build_model(settings, output_channels=1).count_params()
-        sections.append(make_section(f"`{settings.name}`: {count:,} parameters", type(settings)))
+    for name, architecture in MODELS.items():
+        network = build_network(architecture.settings(name=name), Ports({"noisy": 1}, 1, HEADS["intensity"]))
+        count = network.model.count_params()
+        sections.append(make_section(f"`{name}`: {count:,} parameters", architecture.settings))
     return "\n".join([NOTICE, head, *sections])
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 QUANTISED_LAYERS = ["Conv", "ConvTranspose"]
 KEPT_PERCENT = 99.5
-"""Of the values of an activation; the others are clipped. 98 to 99.999 were tried (docs/performance.md)."""
+"""Of the values of an activation; the others are clipped. 98 to 99.999 were tried (docs/benchmark/performance.md)."""
 
 
 def quantise_network(source: Path, destination: Path, examples: list[npt.NDArray[np.float32]]) -> None:

@@ -31,8 +31,8 @@ class TaskRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    schema_version: Literal[1, 2] = 2
-    """Raised by every change of this class; 1 had no `record_sha256`."""
+    schema_version: Literal[3] = 3
+    """Raised by every change of this class, and of the settings; before 3 pretraining had all settings of training."""
     task: Literal["download", "preprocess", "train", "test"]
     """Which task."""
     emdenoise_version: str

@@ -2,7 +2,7 @@
 
 The four steps in the order in which they happen: beam profile, counting of electrons, dead
 pixels, readout. Every step keeps the scale of the image: electrons are divided by the mean
-number of electrons that vacuum receives. The physics is written out in ``docs/data.md``.
+number of electrons that vacuum receives. The physics is written out in ``docs/benchmark/data.md``.
 """
 
 import numpy as np

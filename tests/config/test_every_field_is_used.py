@@ -1,4 +1,4 @@
-"""No setting is ignored: the ancestors wrote batch size 32 in a file and trained with 10.
+"""No setting is ignored: the STFC code wrote batch size 32 in a file and trained with 10.
 
 The first half reads the code: each field of each settings class must be read, as an attribute of an object of that
 class, somewhere outside `config/`. The second half runs: each training setting must change what training does.

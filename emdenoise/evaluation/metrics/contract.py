@@ -70,7 +70,7 @@ class Metric:
         differently.
     retrained_tolerance : float
         The same of a network that was trained again: about three standard deviations over seeds
-        (docs/reproducibility.md).
+        (docs/benchmark/reproducibility.md).
     needs : tuple of str
         What the records must have besides the truth: ``atoms``.
     is_by_label : bool
