@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from emdenoise.config.base import Settings
-from emdenoise.config.choices import EntryOf, list_entries
+from emdenoise.config.choices import EntryOf
 from emdenoise.config.schema import RunConfig
 from emdenoise.results.task_record import TaskRecord
+from emdenoise.tables import list_entries
 
 ROOT = Path(__file__).parents[1]
 NOTICE = "<!-- Made by `make docs` from the code; do not edit. -->\n"
@@ -38,13 +39,12 @@ def describe_type(field: FieldInfo) -> str:
 def describe_annotation(annotation: object) -> str:
     """Say a type in words."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if isinstance(annotation, EntryOf):
-        return " \\| ".join(f"`{name}`" for name in list_entries(annotation.table))
     if origin is typing.Annotated:
         entry = next((item for item in arguments if isinstance(item, EntryOf)), arguments[0])
         return describe_annotation(entry)
-    if origin is typing.Literal:
-        return " \\| ".join(f"`{value}`" for value in arguments)
+    if isinstance(annotation, EntryOf) or origin is typing.Literal:
+        values = list_entries(annotation.table) if isinstance(annotation, EntryOf) else arguments
+        return " \\| ".join(f"`{value}`" for value in values)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(describe_annotation(argument) for argument in arguments)
     if origin is tuple:

@@ -1,57 +1,14 @@
-"""Names in a parameters file that are entries of a table: workloads, sources, networks, objectives, baselines.
+"""Settings that are names of entries of a table: workloads, sources, networks, objectives, baselines."""
 
-The tables stand in the layers above. They are looked up when a file is checked, so that a new entry is known here by
-its line in the table alone (docs/decisions/0015-names-in-settings.md). This is the only module that looks upwards.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema, to_json
 
 from emdenoise.config.base import NetworkSettings
-
-
-def _get_workloads() -> Mapping[str, Any]:
-    from emdenoise.workloads import WORKLOADS
-
-    return WORKLOADS
-
-
-def _get_sources() -> Mapping[str, Any]:
-    from emdenoise.sources import SOURCES
-
-    return SOURCES
-
-
-def _get_networks() -> Mapping[str, Any]:
-    from emdenoise.models import MODELS
-
-    return MODELS
-
-
-def _get_objectives() -> Mapping[str, Any]:
-    from emdenoise.training.objectives import OBJECTIVES
-
-    return OBJECTIVES
-
-
-def _get_baselines() -> Mapping[str, Any]:
-    from emdenoise.evaluation.baselines import BASELINES
-
-    return BASELINES
-
-
-TABLES: dict[str, Callable[[], Mapping[str, Any]]] = {
-    "workloads": _get_workloads,
-    "sources": _get_sources,
-    "networks": _get_networks,
-    "objectives": _get_objectives,
-    "baselines": _get_baselines,
-}
+from emdenoise.tables import look_up
 
 
 @dataclass(frozen=True)
@@ -61,7 +18,7 @@ class EntryOf:
     Attributes
     ----------
     table : str
-        Key of `TABLES`.
+        See `emdenoise/tables.py`.
     """
 
     table: str
@@ -74,27 +31,6 @@ class EntryOf:
         """Give the name back; raise `ValueError` where the table does not have it."""
         look_up(self.table, name)
         return name
-
-
-def list_entries(table: str) -> list[str]:
-    """List the names that a table has."""
-    return list(TABLES[table]())
-
-
-def look_up(table: str, name: str) -> Any:
-    """Give an entry of a table.
-
-    Raises
-    ------
-    ValueError
-        If the table has no such entry; names the known ones and the nearest.
-    """
-    entries = TABLES[table]()
-    if name not in entries:
-        nearest = get_close_matches(name, entries, n=1)
-        meant = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise ValueError(f'is "{name}"; it must be one of {", ".join(entries)}{meant}')
-    return entries[name]
 
 
 def choose_network_settings(values: Any) -> Any:

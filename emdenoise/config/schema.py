@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from emdenoise.config.base import NetworkSettings, Settings
-from emdenoise.config.choices import EntryOf, choose_network_settings, list_entries, look_up
+from emdenoise.config.choices import EntryOf, choose_network_settings
+from emdenoise.tables import list_entries, look_up
 
 
 def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
