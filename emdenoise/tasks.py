@@ -91,7 +91,7 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     recorder = TaskRecorder("train", config)
     checkpoint = open_checkpoint(config, world, model_dir, inputs)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
-        num_outputs, num_validation = workload.count_outputs(images), len(validation)
+        num_outputs, num_validation = workload.count_outputs(images, config.training.epochs), len(validation)
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
         batches = TrainingBatches(images, workload.fields, config.training, config.seed, world)

@@ -218,6 +218,14 @@ class RecordFile:
     def __contains__(self, field: str) -> bool:
         return field in self._file
 
+    def check_field(self, field: str) -> None:
+        """Raise a `DataError` if the images lack the field."""
+        if field not in self:
+            raise DataError(
+                f"{self.name}: has no {field} images; choose a source that has them "
+                "(or data.added_noise_electrons_per_pixel) and run preprocess again."
+            )
+
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of every image [px]."""
@@ -243,11 +251,7 @@ class RecordFile:
         DataError
             If the file lacks the field or cannot be read.
         """
-        if field not in self._file:
-            raise DataError(
-                f"{self.name}: has no {field} images; choose a source that has them "
-                "(or data.added_noise_electrons_per_pixel) and run preprocess again."
-            )
+        self.check_field(field)
         dataset = self._file[field]
         try:
             if isinstance(indices, slice):

@@ -109,15 +109,23 @@ class Workload:
         is_reference = (config.data, config.simulation) == (DataSettings(), SimulationSettings())
         return self.target_loss if is_reference and config.training.loss == CLOSED_LOSSES[self.name] else None
 
-    def count_outputs(self, records: RecordFile) -> int:
+    def count_outputs(self, records: RecordFile, num_epochs: int = 1) -> int:
         """Count the output channels that a network for these images needs.
+
+        Parameters
+        ----------
+        records : RecordFile
+        num_epochs : int
+            Of the training; without any, a pretrained network is kept as it is, which needs no truth.
 
         Raises
         ------
         DataError
-            If the images have no masks and the workload needs them.
+            If the images do not have what the network learns.
         """
         if self.output_channels is not None:
+            if num_epochs:
+                records.check_field(self.target_field)
             return self.output_channels
         if self.target_field not in records:
             raise DataError(
