@@ -3,13 +3,16 @@
 import json
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.data.storage import RecordFile
+from emdenoise.data.records import Record
+from emdenoise.data.storage import RecordFile, write_records
+from emdenoise.errors import DataError
 from emdenoise.progress import SilentProgress
 from emdenoise.results.scores import make_table, summarise_scores
 from emdenoise.workloads.contract import Evaluation, Workload, find_black_level
@@ -207,3 +210,14 @@ def test_the_black_level_is_where_no_electron_is_stored(
 def test_a_black_level_that_the_source_states_goes_before_that_of_its_scale(workload: Workload) -> None:
     levels = Levels(intensity_offset=[-0.5] * 3, intensity_scale=[1.0] * 3, black_level=[0.0] * 3)
     assert find_black_level(levels) == 0  # type: ignore[arg-type]
+
+
+def test_images_without_truth_are_refused_unless_the_pretrained_network_is_kept(
+    workload: Workload, tmp_path: Path, draw_records: Callable[..., Iterable[Record]]
+) -> None:
+    bare = [Record(noisy=record.noisy, specimen=record.specimen, name=record.name) for record in draw_records(2)]
+    write_records(tmp_path / "train.h5", bare, attributes={})
+    with RecordFile(tmp_path / "train.h5") as images:
+        assert workload.count_outputs(images, num_epochs=0) == 1
+        with pytest.raises(DataError, match=r"train\.h5: has no clean images; choose a source"):
+            workload.count_outputs(images, num_epochs=1)
