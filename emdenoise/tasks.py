@@ -89,7 +89,12 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
     recorder = TaskRecorder("train", config)
     checkpoint = open_checkpoint(config, group, model_dir, inputs)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
-        lesson = Lesson(workload.make_objective(config.training), workload.make_ports(images), images, validation)
+        lesson = Lesson(
+            workload.make_objective(config.training),
+            workload.make_ports(images, config.training.epochs),
+            images,
+            validation,
+        )
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
         start = start_learner(config, lesson, pretrained, group=group, progress=progress)

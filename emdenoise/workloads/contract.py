@@ -75,15 +75,21 @@ class Workload:
         """Make what a training learns."""
         return OBJECTIVES[settings.loss].make(settings, self.inputs, self.truth)
 
-    def make_ports(self, records: RecordFile) -> Ports:
+    def make_ports(self, records: RecordFile, num_epochs: int) -> Ports:
         """Make the ports of a network for these images.
+
+        Parameters
+        ----------
+        records : RecordFile
+        num_epochs : int
+            Of the training; with 0, which keeps a pretrained network as it is, no truth is needed.
 
         Raises
         ------
         DataError
             If the images lack a field that the workload needs.
         """
-        for name in self.fields:
+        for name in self.fields if num_epochs else self.inputs:
             if name not in records:
                 raise DataError(
                     f"{records.name}: has no {name} images, which workload {self.name} needs: {FIELDS[name].meaning} "
