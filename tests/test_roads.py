@@ -19,7 +19,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from emdenoise.cli import main
-from emdenoise.data.catalog import SOURCES
+from emdenoise.sources import SOURCES
 from emdenoise.workloads import WORKLOADS
 from tests.raw_files import RAW_FILES, write_micrographs
 
@@ -35,8 +35,6 @@ TINY: dict[str, Any] = {
     "model": {"name": "unet", "filters": [4], "bottom_filters": 4},
     "training": {"epochs": 1, "batch_size": 2, "crop_size_px": 32, "crops_per_epoch": 4},
     "evaluation": {
-        "baselines": ["gaussian", "median"],
-        "segmentation_baselines": ["otsu", "multi_otsu"],
         "num_tuning_images": 1,
         "num_resamples": 100,
         "num_latency_images": 10,
