@@ -17,10 +17,10 @@ import yaml
 import emdenoise
 from emdenoise import errors
 from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, main
-from emdenoise.models.unet import UNetSettings
 from emdenoise.config.loading import load_config
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import EMDenoiseError
+from emdenoise.models.unet import UNetSettings
 from emdenoise.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,14 @@ from emdenoise.files.atomic import hash_file, write_json
 
 CROISSANT_FILE = "croissant.json"
 HOME_PAGE = "https://github.com/mlcommons/mlcube_examples/tree/master/emdenoise"
-DATA_TYPES = {"f": mlcroissant.DataType.FLOAT, "u": mlcroissant.DataType.INTEGER, "c": mlcroissant.DataType.TEXT}
+DATA_TYPES = {
+    "b": mlcroissant.DataType.BOOL,
+    "u": mlcroissant.DataType.INTEGER,
+    "i": mlcroissant.DataType.INTEGER,
+    "f": mlcroissant.DataType.FLOAT,
+    "c": mlcroissant.DataType.TEXT,
+}
+"""By the kind of a NumPy type; Croissant has no complex numbers."""
 
 
 def write_croissant(data_dir: Path, name: str, source: Source) -> None:

@@ -19,7 +19,7 @@ PARAMETERS = """
 division: open
 num_processes: {num_processes}
 simulation: {{num_train: 16, num_validation: 5, num_test: 4, image_size_px: 64}}
-model: {{name: dncnn, depth: 5, filters: 8}}  # as in tests/training/test_processes.py
+model: {{name: dncnn, depth: 5, filters: 8}}  # as in tests/training/test_parallel.py
 training: {{epochs: {epochs}, batch_size: 4, crop_size_px: 32, flip: true, optimizer: sgd, learning_rate: 0.02}}
 evaluation: {{num_tuning_images: 1, baselines: [gaussian], num_latency_images: 10}}
 """

@@ -14,7 +14,7 @@ from tests.container.engine import needs, read_images, read_results, run
 
 pytestmark = [pytest.mark.cluster, needs("sbatch"), pytest.mark.usefixtures("slurm")]
 IMAGES = "{num_train: 8, num_validation: 4, num_test: 4, image_size_px: 64}"
-EVALUATION = "{num_tuning_images: 1, baselines: [], segmentation_baselines: [], num_latency_images: 10}"
+EVALUATION = "{num_tuning_images: 1, baselines: [], num_latency_images: 10}"
 SHARED = f"""
 base:
   workload: segment

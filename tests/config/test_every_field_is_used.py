@@ -17,9 +17,9 @@ from pydantic import BaseModel, Field
 import emdenoise
 from emdenoise.config import architectures, schema
 from emdenoise.config.base import NetworkSettings, Settings
+from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.models.dncnn import DnCNNSettings
 from emdenoise.models.unet import UNetSettings
-from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.training import learners
 
 PACKAGE = Path(emdenoise.__file__).parent

@@ -216,8 +216,9 @@ def test_every_setting_has_one_line_of_meaning() -> None:
 
 
 def test_every_source_baseline_and_defect_of_the_settings_exists() -> None:
-    from emdenoise.evaluation.baselines.filters import BASELINES
     from emdenoise.evaluation.baselines.segmenters import SEGMENTERS
+
+    from emdenoise.evaluation.baselines.filters import BASELINES
     from emdenoise.simulation.specimens import DEFECTS
     from emdenoise.sources import SOURCES
     from emdenoise.workloads import WORKLOADS

@@ -121,7 +121,10 @@ def test_a_mask_with_a_label_without_a_name_is_refused_in_one_line(
     tmp_path: Path, draw_records: DrawRecords, progress: Any
 ) -> None:
     def read(config: RunConfig, raw_dir: Path) -> dict[str, Iterator[Record]]:
-        return {split: (replace(record, mask=record.mask * 255) for record in draw_records(2)) for split in SPLITS}  # type: ignore[operator]
+        return {split: map(whiten_mask, draw_records(2)) for split in SPLITS}
+
+    def whiten_mask(record: Record) -> Record:
+        return replace(record, images=record.images | {"mask": record.images["mask"] * 255})
 
     source = replace(SOURCES["folder"], read=read)
     config = RunConfig(data=DataSettings(source="folder"))
@@ -136,10 +139,10 @@ def test_images_without_masks_need_no_labels(tmp_path: Path, draw_records: DrawR
     """`em_graphene_sim` has neither; it was refused as if each image had a mask of label 0."""
 
     def read(config: RunConfig, raw_dir: Path) -> dict[str, Iterator[Record]]:
-        return {
-            split: (replace(record, mask=None) for record in draw_records(2, seed=seed, specimen=split))
-            for seed, split in enumerate(SPLITS)
-        }
+        return {split: map(drop_mask, draw_records(2, seed=seed, specimen=split)) for seed, split in enumerate(SPLITS)}
+
+    def drop_mask(record: Record) -> Record:
+        return replace(record, images={name: image for name, image in record.images.items() if name != "mask"})
 
     source = replace(SOURCES["em_graphene_sim"], read=read)
     config = RunConfig(data=DataSettings(source="em_graphene_sim"))

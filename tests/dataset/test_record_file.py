@@ -42,11 +42,19 @@ def test_records_come_back_as_they_were_written(path: Path, draw_records: DrawRe
         for found, expected in zip(records.read_records(), draw_records(6), strict=True):
             for field in fields(Record):
                 one, other = getattr(found, field.name), getattr(expected, field.name)
-                if isinstance(other, np.ndarray):
-                    assert one.dtype == other.dtype
-                    assert np.array_equal(one, other)
+                if field.name == "images":
+                    assert set(one) == set(other)
+                    for name in other:
+                        check_equal_arrays(one[name], other[name])
+                elif isinstance(other, np.ndarray):
+                    check_equal_arrays(one, other)
                 else:
                     assert one == other
+
+
+def check_equal_arrays(one: np.ndarray, other: np.ndarray) -> None:
+    assert one.dtype == other.dtype
+    assert np.array_equal(one, other)
 
 
 @pytest.fixture
@@ -55,8 +63,7 @@ def cut(tmp_path: Path) -> Iterator[tuple[list[Record], RecordFile]]:
     rng = np.random.default_rng(0)
     whole = [
         Record(
-            noisy=rng.random(shape, dtype=np.float32),
-            mask=rng.integers(0, 3, shape).astype(np.uint8),
+            {"noisy": rng.random(shape, dtype=np.float32), "mask": rng.integers(0, 3, shape).astype(np.uint8)},
             specimen=str(index),
             name=f"image {index}",
         )
@@ -75,7 +82,7 @@ def test_images_that_were_cut_are_read_whole_to_the_bit(cut: tuple[list[Record],
     assert np.array_equal(np.concatenate(indices), np.arange(len(records)))
     for record, tiles in zip(whole, indices, strict=True):
         assert np.array_equal(records.read_whole("noisy", tiles), record.noisy)
-        assert np.array_equal(records.read_whole("mask", tiles), record.mask)
+        assert np.array_equal(records.read_whole("mask", tiles), record.images["mask"])
 
 
 def test_images_that_were_not_cut_are_whole_each(drawn_files: dict[str, RecordFile]) -> None:
@@ -83,14 +90,6 @@ def test_images_that_were_not_cut_are_whole_each(drawn_files: dict[str, RecordFi
     indices = records.list_whole_images()
     assert [tiles.tolist() for tiles in indices] == [[index] for index in range(len(records))]
     assert np.array_equal(records.read_whole("noisy", indices[3]), records.read("noisy")[3])
-
-
-def test_a_wave_comes_back_to_the_bit(tmp_path: Path, draw_records: DrawRecords) -> None:
-    rng = np.random.default_rng(0)
-    wave = (rng.normal(size=(32, 32)) + 1j * rng.normal(size=(32, 32))).astype(np.complex64)
-    write_records(tmp_path / "a.h5", (replace(record, wave=wave) for record in draw_records(2)), attributes={})
-    with RecordFile(tmp_path / "a.h5") as records:
-        assert np.array_equal(records.read("wave")[1], wave)
 
 
 @given(indices=st.lists(st.integers(0, 5), max_size=10))
@@ -115,8 +114,12 @@ def test_an_attribute_that_the_source_does_not_know_is_not_a_number(path: Path) 
         assert records.read_attribute("electrons_per_unit_intensity").tolist() == [50, 51, 52, 53, 54, 55]
 
 
+def drop_clean(record: Record) -> Record:
+    return replace(record, images={name: image for name, image in record.images.items() if name != "clean"})
+
+
 def test_a_field_that_is_missing_is_named_with_a_remedy(tmp_path: Path, draw_records: DrawRecords) -> None:
-    bare = (replace(record, clean=None) for record in draw_records(2))
+    bare = map(drop_clean, draw_records(2))
     write_records(tmp_path / "bare.h5", bare, attributes={})
     with (
         RecordFile(tmp_path / "bare.h5") as records,
@@ -135,12 +138,12 @@ def test_no_records_are_an_error_and_leave_no_file(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (
-            lambda record: replace(record, clean=None),
+            drop_clean,
             "image 2: has mask, noisy, the images before it clean, mask, noisy",
         ),
         (lambda record: replace(record, attributes={}), "all images of a source must have the same fields"),
         (
-            lambda record: replace(record, noisy=record.noisy[:16]),
+            lambda record: replace(record, images=record.images | {"noisy": record.noisy[:16]}),
             r"image 2: noisy is float32 \(16, 32\), expected shape \(32, 32\)",
         ),
     ],
@@ -384,7 +387,7 @@ from emdenoise.dataset.record_file import write_records
 from emdenoise.errors import EMDenoiseError
 
 image = np.random.default_rng(0).random((32, 32), np.float32)
-records = (Record(noisy=image, specimen="a", name="b") for _ in range(int(sys.argv[2])))
+records = (Record({"noisy": image}, specimen="a", name="b") for _ in range(int(sys.argv[2])))
 try:
     write_records(Path(sys.argv[1]) / "train.h5", records, attributes={})
 except EMDenoiseError as error:

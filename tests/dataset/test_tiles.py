@@ -68,30 +68,29 @@ def test_records_of_tiles_are_put_together_from_their_attributes_alone(height: i
     rng = np.random.default_rng(height * 100 + width)
     noisy, clean = rng.random((2, height, width), np.float32)
     mask = rng.integers(0, 3, (height, width)).astype(np.uint8)
-    whole = Record(noisy=noisy, clean=clean, mask=mask, specimen="s", name="a.dm4", attributes={"dose": 3.0})
+    whole = Record({"noisy": noisy, "clean": clean, "mask": mask}, specimen="s", name="a.dm4", attributes={"dose": 3.0})
     tiles = list(cut_record(whole, 32))
     corners = [(int(tile.attributes["tile_row_px"]), int(tile.attributes["tile_column_px"])) for tile in tiles]
     shape = (int(tiles[0].attributes["image_height_px"]), int(tiles[0].attributes["image_width_px"]))
     for name, image in (("noisy", noisy), ("clean", clean), ("mask", mask)):
-        np.testing.assert_array_equal(assemble_tiles([getattr(tile, name) for tile in tiles], corners, shape), image)
+        np.testing.assert_array_equal(assemble_tiles([tile.images[name] for tile in tiles], corners, shape), image)
     assert {tile.specimen for tile in tiles} == {"s"}
     assert {tile.attributes["dose"] for tile in tiles} == {3.0}
     assert len({tile.name for tile in tiles}) == len(tiles)
-    assert {tile.mask.dtype for tile in tiles} == {np.dtype(np.uint8)}
+    assert {tile.images["mask"].dtype for tile in tiles} == {np.dtype(np.uint8)}
 
 
 def test_records_without_truth_give_tiles_without_truth() -> None:
-    (tile,) = cut_record(Record(noisy=np.zeros((8, 8), np.float32), specimen="s", name="a"), 8)
-    assert tile.clean is None
-    assert tile.mask is None
+    (tile,) = cut_record(Record({"noisy": np.zeros((8, 8), np.float32)}, specimen="s", name="a"), 8)
+    assert set(tile.images) == {"noisy"}
 
 
 def test_records_with_atoms_or_of_two_shapes_are_refused() -> None:
     image = np.zeros((8, 8), np.float32)
-    with pytest.raises(ValueError, match="a has a wave or atoms, which are not cut"):
-        list(cut_record(Record(noisy=image, specimen="s", name="a", atoms=np.zeros((1, 2), np.float32)), 8))
+    with pytest.raises(ValueError, match="a has atoms, which are not cut"):
+        list(cut_record(Record({"noisy": image}, specimen="s", name="a", atoms=np.zeros((1, 2), np.float32)), 8))
     with pytest.raises(ValueError, match=r"a: clean is \(8, 7\), noisy is \(8, 8\); must be equal"):
-        list(cut_record(Record(noisy=image, specimen="s", name="a", clean=image[:, 1:]), 8))
+        list(cut_record(Record({"noisy": image, "clean": image[:, 1:]}, specimen="s", name="a"), 8))
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -100,25 +99,28 @@ def test_another_magnification_keeps_labels_and_means_and_changes_the_pixel_size
     image = (0.5 + 0.3 * np.sin(rows / 16) * np.cos(columns / 16)).astype(np.float32)
     mask = (columns >= 32).astype(np.uint8) * 2
     record = Record(
-        noisy=image, clean=image / 2, mask=mask, specimen="a", name="a", attributes={"pixel_size_angstrom": 0.5}
+        {"noisy": image, "clean": image / 2, "mask": mask},
+        specimen="a",
+        name="a",
+        attributes={"pixel_size_angstrom": 0.5},
     )
     scaled = scale_record(record, factor)
-    assert scaled.noisy.shape == scaled.clean.shape == scaled.mask.shape == (96 * factor, 64 * factor)
-    assert (scaled.noisy.dtype, scaled.mask.dtype) == (np.float32, np.uint8)
-    assert set(np.unique(scaled.mask)) == {0, 2}
-    assert (scaled.mask == 2).mean() == 0.5
+    assert {image.shape for image in scaled.images.values()} == {(96 * factor, 64 * factor)}
+    assert (scaled.noisy.dtype, scaled.images["mask"].dtype) == (np.float32, np.uint8)
+    assert set(np.unique(scaled.images["mask"])) == {0, 2}
+    assert (scaled.images["mask"] == 2).mean() == 0.5
     assert scaled.noisy.mean() == pytest.approx(image.mean(), abs=2e-3)
-    assert scaled.clean == pytest.approx(scaled.noisy / 2, abs=1e-6)
+    assert scaled.images["clean"] == pytest.approx(scaled.noisy / 2, abs=1e-6)
     assert scaled.attributes["pixel_size_angstrom"] == 0.5 / factor
     assert record.noisy is image
 
 
 def test_waves_finer_than_the_new_pixels_do_not_fold_over() -> None:
     stripes = np.tile(np.float32([0, 1]), (64, 32))
-    scaled = scale_record(Record(noisy=stripes, specimen="a", name="a"), 0.4)
+    scaled = scale_record(Record({"noisy": stripes}, specimen="a", name="a"), 0.4)
     assert scaled.noisy == pytest.approx(np.full_like(scaled.noisy, 0.5), abs=0.1)
 
 
 def test_a_magnification_of_one_leaves_all_as_it_is() -> None:
-    record = Record(noisy=np.zeros((3, 5), np.float32), specimen="a", name="a")
+    record = Record({"noisy": np.zeros((3, 5), np.float32)}, specimen="a", name="a")
     assert scale_record(record, 1.0) is record

@@ -5,9 +5,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from emdenoise.evaluation.baselines.segmenters import SEGMENTERS, TunedSegmenter, tune_segmenters
 
 from emdenoise.config.schema import EvaluationSettings
-from emdenoise.evaluation.baselines.segmenters import SEGMENTERS, TunedSegmenter, tune_segmenters
 from emdenoise.evaluation.metrics.masks import score_masks
 from emdenoise.seeding import make_generator
 

@@ -4,13 +4,13 @@ from itertools import product
 
 import numpy as np
 import pytest
+from emdenoise.evaluation.baselines.segmenters import SEGMENTERS, tune_segmenters
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from emdenoise.evaluation.baselines.forest import choose_labels, drop_spots
-from emdenoise.evaluation.baselines.segmenters import SEGMENTERS, tune_segmenters
 from emdenoise.evaluation.baselines.thresholds import FLATTEN_PX, SMOOTHINGS_PX, ThresholdSegmenter, split_regions
 from emdenoise.evaluation.baselines.views import TEXTURES_PX, View, measure_texture
 from emdenoise.evaluation.metrics.masks import score_masks

@@ -114,7 +114,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 
 @pytest.fixture(autouse=True)
-def end_of_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def limit_on_the_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a loop without end fail a test, wherever it is, and files have less time than a slow disk needs."""
 
     def fail(*_: object) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from emdenoise.arrays import FloatImage
-from emdenoise.models.unet import UNetSettings
 from emdenoise.models import count_parameters
-from emdenoise.models.unet import build_unet
+from emdenoise.models.unet import UNetSettings, build_unet
 
 Network = Callable[..., keras.Model]
 

@@ -34,11 +34,19 @@ def records(config: RunConfig) -> list[Record]:
 def assert_equal(one: Record, other: Record) -> None:
     for field in fields(Record):
         left, right = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(left, np.ndarray):
-            assert left.dtype == right.dtype
-            assert np.array_equal(left, right), f"{field.name} of {one.name} differs"
+        if field.name == "images":
+            assert set(left) == set(right)
+            for name in left:
+                assert_equal_arrays(left[name], right[name], f"{name} of {one.name} differs")
+        elif isinstance(left, np.ndarray):
+            assert_equal_arrays(left, right, f"{field.name} of {one.name} differs")
         else:
             assert left == right, f"{field.name} of {one.name} differs"
+
+
+def assert_equal_arrays(one: np.ndarray, other: np.ndarray, message: str) -> None:
+    assert one.dtype == other.dtype
+    assert np.array_equal(one, other), message
 
 
 def is_equal(one: Record, other: Record) -> bool:
@@ -114,12 +122,13 @@ def test_images_of_one_specimen_share_the_atoms_and_differ_in_focus_and_noise(re
         assert first.specimen == second.specimen
         assert first.class_id == second.class_id
         assert np.array_equal(first.atoms, second.atoms)
-        assert np.array_equal(first.mask, second.mask)
-        assert np.array_equal(first.wave, second.wave)
+        assert np.array_equal(first.images["mask"], second.images["mask"])
+        assert np.array_equal(first.images["wave"], second.images["wave"])
         for name in ("defocus_angstrom", "dose_e_per_angstrom2", "spherical_aberration_um", "beam_width_fraction"):
             assert first.attributes[name] != second.attributes[name]
-        assert not np.array_equal(first.clean, second.clean)
-        assert abs(np.corrcoef((first.noisy - first.clean).ravel(), (second.noisy - second.clean).ravel())[0, 1]) < 0.3
+        assert not np.array_equal(first.images["clean"], second.images["clean"])
+        noises = [(record.noisy - record.images["clean"]).ravel() for record in (first, second)]
+        assert abs(np.corrcoef(*noises)[0, 1]) < 0.3
 
 
 def test_no_two_images_share_their_noise(records: list[Record]) -> None:
@@ -169,7 +178,7 @@ def test_the_noise_has_the_variance_of_the_dose_that_the_record_names(config: Ru
     for record in simulate_specimen(even, 0, "train", 0):
         dose, pixel = record.attributes["dose_e_per_angstrom2"], record.attributes["pixel_size_angstrom"]
         window = IntensityScale(record.attributes["intensity_offset"], record.attributes["intensity_scale"])
-        noisy, clean = (window.restore(image).astype(np.float64) for image in (record.noisy, record.clean))
+        noisy, clean = (window.restore(image).astype(np.float64) for image in (record.noisy, record.images["clean"]))
         electrons = dose * pixel**2
         expected = clean.mean() / electrons + 9 / electrons**2
         assert (noisy - clean).var() == pytest.approx(expected, rel=0.08)
@@ -181,8 +190,7 @@ def test_the_noise_has_the_variance_of_the_dose_that_the_record_names(config: Ru
 def test_vacuum_has_the_place_in_the_window_that_the_settings_say(config: RunConfig) -> None:
     low, high = SMALL.intensity_window
     for record in simulate_split(config, "validation"):
-        assert record.clean is not None
-        assert record.clean.mean() == pytest.approx((1 - low) / (high - low), abs=0.05)
+        assert record.images["clean"].mean() == pytest.approx((1 - low) / (high - low), abs=0.05)
 
 
 def test_dead_pixels_are_as_many_as_the_record_says() -> None:
@@ -196,16 +204,18 @@ def test_dead_pixels_are_as_many_as_the_record_says() -> None:
 
 def test_images_have_the_form_of_the_canonical_record(records: list[Record]) -> None:
     for record in records:
-        assert record.noisy.shape == record.clean.shape == record.mask.shape == record.wave.shape == (64, 64)
-        assert record.noisy.dtype == record.clean.dtype == np.float32
-        assert record.mask.dtype == np.uint8
-        assert record.wave.dtype == np.complex64
+        assert {name: (image.shape, image.dtype.name) for name, image in record.images.items()} == {
+            "noisy": ((64, 64), "float32"),
+            "clean": ((64, 64), "float32"),
+            "mask": ((64, 64), "uint8"),
+            "wave": ((64, 64), "complex64"),
+        }
         assert np.isfinite(record.noisy).all()
-        assert record.clean.min() >= 0
-        assert record.clean.max() <= 1
+        assert record.images["clean"].min() >= 0
+        assert record.images["clean"].max() <= 1
         assert record.atoms.dtype == np.float32
         assert ((record.atoms > -0.5) & (record.atoms < 63.5)).all()
-        assert set(np.unique(record.mask)) <= {VACUUM, LATTICE, DEFECT}
+        assert set(np.unique(record.images["mask"])) <= {VACUUM, LATTICE, DEFECT}
 
 
 def test_the_wave_has_modulus_one_in_vacuum() -> None:
@@ -213,17 +223,17 @@ def test_the_wave_has_modulus_one_in_vacuum() -> None:
     found = 0
     for index in range(4):
         (record,) = simulate_specimen(settings, 0, "train", index)
-        empty = record.mask == VACUUM
+        empty = record.images["mask"] == VACUUM
         if empty.sum() > 500:
             found += 1
-            assert abs(record.wave[empty]).mean() == pytest.approx(1, abs=0.01)
-            assert abs(record.wave).mean() == pytest.approx(1, abs=0.01)
+            assert abs(record.images["wave"][empty]).mean() == pytest.approx(1, abs=0.01)
+            assert abs(record.images["wave"]).mean() == pytest.approx(1, abs=0.01)
     assert found
 
 
 def test_no_wave_is_kept_unless_asked_for() -> None:
     settings = SMALL.model_copy(update={"store_wave": False})
-    assert all(record.wave is None for record in simulate_specimen(settings, 0, "train", 0))
+    assert all("wave" not in record.images for record in simulate_specimen(settings, 0, "train", 0))
 
 
 @pytest.mark.parametrize("kind", DEFECTS)
@@ -244,7 +254,8 @@ def test_atoms_are_bright_where_the_record_says_they_are(records: list[Record]) 
     for record in records:
         rows, columns = np.round(record.atoms).astype(int).T
         if len(rows) > 20:  # a pore may fill this small picture
-            contrasts.append((record.clean[rows, columns].mean() - record.clean.mean()) / record.clean.std())
+            clean = record.images["clean"]
+            contrasts.append((clean[rows, columns].mean() - clean.mean()) / clean.std())
     assert len(contrasts) > 10
     assert min(contrasts) > 0.5
 
@@ -261,6 +272,6 @@ def test_the_coordinates_of_atoms_are_those_of_the_image_to_a_tenth_of_a_pixel()
     steps = np.linspace(-1, 1, 41)
     for axis in ([1.0, 0.0], [0.0, 1.0]):
         brightness = [
-            map_coordinates(record.clean, (inner + step * np.array(axis)).T, order=3).mean() for step in steps
+            map_coordinates(record.images["clean"], (inner + step * np.array(axis)).T, order=3).mean() for step in steps
         ]
         assert abs(steps[int(np.argmax(brightness))]) <= 0.1

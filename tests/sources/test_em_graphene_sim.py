@@ -113,7 +113,7 @@ def test_records_are_the_pairs_of_the_files(raw_dir):
             index = int(record.specimen.removeprefix(f"{folder} "))
             assert record.noisy.dtype == np.float32
             np.testing.assert_array_equal(record.noisy, noisy[index, :, :, 0])
-            np.testing.assert_array_equal(record.clean, clean[index, :, :, 0])
+            np.testing.assert_array_equal(record.images["clean"], clean[index, :, :, 0])
             assert record.name == f"{folder}/graphene_img_noise.h5 image {index}"
 
 

@@ -103,18 +103,18 @@ def test_images_are_luminance_and_particles_are_one_label(tmp_path: Path) -> Non
     for identifier, cut in tiles.items():
         corners = [(int(tile.attributes["tile_row_px"]), int(tile.attributes["tile_column_px"])) for tile in cut]
         noisy = assemble_tiles([tile.noisy for tile in cut], corners, SHAPE)
-        mask = assemble_tiles([tile.mask for tile in cut], corners, SHAPE)
+        mask = assemble_tiles([tile.images["mask"] for tile in cut], corners, SHAPE)
         assert noisy.max() <= 1
         np.testing.assert_array_equal(noisy / cut[0].attributes["intensity_scale"], make_grey(identifier))
         np.testing.assert_array_equal(mask, make_particles(identifier) > 0)
-        assert {tile.clean is None for tile in cut} == {True}
+        assert {"clean" not in tile.images for tile in cut} == {True}
 
 
 def test_added_noise_makes_pairs(tmp_path: Path) -> None:
     fill(tmp_path / "emps", TRAIN)
     splits = read_emps(make_config(added_noise_electrons_per_pixel=25.0), tmp_path)
     records = [record for split in SPLITS for record in splits[split]]
-    differences = [(record.noisy - record.clean) / np.sqrt(record.clean / 25) for record in records]
+    differences = [(record.noisy - record.images["clean"]) / np.sqrt(record.images["clean"] / 25) for record in records]
     # Noise in units of its Poisson standard deviation: mean 0, variance 1 (37,000 pixels, 5 standard errors).
     assert abs(np.mean(differences)) < 0.03
     assert np.var(differences) == pytest.approx(1, abs=0.05)
@@ -220,4 +220,4 @@ def test_real_images_have_labels_of_their_size(tmp_path: Path) -> None:
         particles = np.asarray(file)[:256, :256]
     assert re.fullmatch(rf"{record.specimen}\.png row 0 column 0", record.name)
     np.testing.assert_allclose(record.noisy * 256, grey, atol=1)
-    np.testing.assert_array_equal(record.mask, particles > 0)
+    np.testing.assert_array_equal(record.images["mask"], particles > 0)

@@ -69,7 +69,7 @@ def read_all(config: RunConfig, raw_dir: Path) -> list[Record]:
 def assemble(tiles: list[Record], field: str) -> np.ndarray:
     corners = [(int(tile.attributes["tile_row_px"]), int(tile.attributes["tile_column_px"])) for tile in tiles]
     shape = (int(tiles[0].attributes["image_height_px"]), int(tiles[0].attributes["image_width_px"]))
-    return assemble_tiles([getattr(tile, field) for tile in tiles], corners, shape)
+    return assemble_tiles([tile.images[field] for tile in tiles], corners, shape)
 
 
 def test_folder_is_a_source() -> None:
@@ -88,7 +88,7 @@ def test_whole_images_in_their_own_units_come_back_from_the_tiles(tmp_path: Path
         own = stored / attributes["intensity_scale"] + attributes["intensity_offset"]
         np.testing.assert_array_equal(own, make_counts(index))
         assert math.isnan(attributes["pixel_size_angstrom"])
-        assert all(tile.clean is None and tile.mask is None for tile in tiles)
+        assert all("clean" not in tile.images and "mask" not in tile.images for tile in tiles)
 
 
 @pytest.mark.parametrize("subfolders", [("noisy", "clean", "mask"), ("raw", "truth"), ("", "clean"), ("", "mask")])
@@ -97,10 +97,10 @@ def test_truth_and_labels_belong_to_the_image_of_the_same_name(tmp_path: Path, s
     for record in read_all(make_config(), tmp_path):
         scale = record.attributes["intensity_scale"]
         if {"clean", "truth"} & set(subfolders):
-            np.testing.assert_array_equal(record.clean / scale, record.noisy / scale + 3)
-            assert record.clean.max() <= 1
+            np.testing.assert_array_equal(record.images["clean"] / scale, record.noisy / scale + 3)
+            assert record.images["clean"].max() <= 1
         if "mask" in subfolders:
-            np.testing.assert_array_equal(record.mask, record.noisy / scale > 200)
+            np.testing.assert_array_equal(record.images["mask"], record.noisy / scale > 200)
 
 
 def test_splits_share_no_file_and_none_is_empty(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_added_noise_makes_pairs_with_the_image_as_truth(tmp_path: Path) -> None
         write(tmp_path / f"folder/flat {index}.tif", np.full((320, 320), 1000 + index, np.uint16))
     electrons = 40.0
     for record in read_all(make_config(added_noise_electrons_per_pixel=electrons), tmp_path):
-        assert len(np.unique(record.clean)) == 1
-        assert record.clean.max() <= 1
+        assert len(np.unique(record.images["clean"])) == 1
+        assert record.images["clean"].max() <= 1
         counts = record.noisy * record.attributes["electrons_per_unit_intensity"]
         np.testing.assert_allclose(counts, np.round(counts), atol=1e-4)
     # Mean and variance of Poisson counts; five standard errors of 100,000 pixels are 0.3 % and 2.5 %.

@@ -25,8 +25,10 @@ def draw(
         counts = rng.poisson(clean * ELECTRONS) / ELECTRONS
         yield change(
             Record(
-                noisy=((counts - 0.6) * 2.5).astype(np.float32),
-                clean=(clean - np.float32(0.6)) * np.float32(2.5),
+                {
+                    "noisy": ((counts - 0.6) * 2.5).astype(np.float32),
+                    "clean": (clean - np.float32(0.6)) * np.float32(2.5),
+                },
                 specimen=f"test {index}",
                 name=f"image {index}",
                 attributes={
@@ -36,6 +38,10 @@ def draw(
                 },
             )
         )
+
+
+def change_images(record: Record, **changes: Callable[[np.ndarray], np.ndarray]) -> Record:
+    return replace(record, images=record.images | {name: changes[name](record.images[name]) for name in changes})
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def test_rounding_of_clean_images_and_other_counts_are_within_tolerance(sign_rec
     expected = sign_records()
     for seed in range(1, 6):
         rounded = sign_records(
-            seed=seed, change=lambda record: replace(record, clean=record.clean * np.float32(1 + 1e-6))
+            seed=seed, change=lambda record: change_images(record, clean=lambda image: image * np.float32(1 + 1e-6))
         )
         assert compare(rounded, expected) == "within tolerance"
 
@@ -65,10 +71,10 @@ def test_rounding_of_clean_images_and_other_counts_are_within_tolerance(sign_rec
 @pytest.mark.parametrize(
     "change",
     [
-        lambda record: replace(record, clean=record.clean + np.float32(3 * CLEAN_TOLERANCE)),
-        lambda record: replace(record, noisy=record.noisy + np.float32(0.1)),
-        lambda record: replace(record, noisy=record.noisy * np.float32(1.1)),
-        lambda record: replace(record, clean=record.clean[:, ::-1], noisy=record.noisy[:, ::-1]),
+        lambda record: change_images(record, clean=lambda image: image + np.float32(3 * CLEAN_TOLERANCE)),
+        lambda record: change_images(record, noisy=lambda image: image + np.float32(0.1)),
+        lambda record: change_images(record, noisy=lambda image: image * np.float32(1.1)),
+        lambda record: change_images(record, clean=lambda image: image[:, ::-1], noisy=lambda image: image[:, ::-1]),
     ],
     ids=["clean shifted", "noisy shifted", "noisy scaled", "mirrored"],
 )

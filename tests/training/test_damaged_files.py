@@ -7,10 +7,10 @@ import keras
 import pytest
 from hypothesis import given, settings
 
-from emdenoise.models.unet import UNetSettings
 from emdenoise.errors import ModelError
 from emdenoise.models import build_model, checkpoints
 from emdenoise.models.checkpoints import hash_weights, load_model, save_model
+from emdenoise.models.unet import UNetSettings
 from emdenoise.training import interruption
 from emdenoise.training.interruption import CheckpointFolder
 from tests.damage import Change, choose_changes, damage

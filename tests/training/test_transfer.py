@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from emdenoise.models.dncnn import DnCNNSettings
-from emdenoise.models.unet import UNetSettings
 from emdenoise.config.schema import PretrainingSettings, TrainingSettings
 from emdenoise.models import build_model
 from emdenoise.models.backend import prepare_backend
+from emdenoise.models.dncnn import DnCNNSettings
+from emdenoise.models.unet import UNetSettings
 from emdenoise.progress import SilentProgress
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.learners import train_model
