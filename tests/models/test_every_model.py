@@ -11,9 +11,9 @@ import pytest
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.base import NetworkSettings
+from emdenoise.errors import ModelError
 from emdenoise.models import MODELS
 from emdenoise.models.backend import choose_compilation
-from emdenoise.errors import ModelError
 from emdenoise.models.checkpoints import hash_weights, load_model, save_model
 from emdenoise.models.contract import Network, Ports
 from emdenoise.models.heads import HEADS
