@@ -65,13 +65,13 @@ def bench_loading() -> Values:
     from emdenoise.config.schema import TrainingSettings
     from emdenoise.dataset.record import Record
     from emdenoise.dataset.record_file import RecordFile, write_records
-    from emdenoise.dataset.sampler import TrainingBatches
+    from emdenoise.dataset.sampler import Sampler
 
     rng = np.random.default_rng(0)
 
     def draw(number: int) -> Record:
         noisy, clean = rng.random((2, 256, 256), dtype=np.float32)
-        return Record(noisy=noisy, clean=clean, specimen=str(number), name=str(number), class_id=0)
+        return Record({"noisy": noisy, "clean": clean}, specimen=str(number), name=str(number), class_id=0)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.h5"
@@ -82,7 +82,7 @@ def bench_loading() -> Values:
                 "whole images": TrainingSettings(),
                 "crops of 128 px, turned": TrainingSettings(crop_size_px=128, flip=True),
             }.items():
-                batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
+                batches = Sampler(records, ("noisy", "clean"), settings, seed=0)
                 rows[row] = partial(_read_epoch, batches)
             return alternate(rows, NUM_IMAGES)
 

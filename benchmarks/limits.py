@@ -20,9 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from emdenoise.models.unet import UNetSettings
-from emdenoise.models import build_model
+from emdenoise.models import build_network
 from emdenoise.models.fusion import fuse_upsampling
+from emdenoise.models.unet import UNetSettings
+from emdenoise.training.pretraining import RESTORATION
 
 SIDE_PX = 256
 MATRIX_SIDE = 2048
@@ -80,7 +81,7 @@ def count_cost(model: keras.Model, within: tuple[type[keras.Layer], ...] = ()) -
 
 def main() -> None:
     """Print what one image costs, what the machine can do, and the images per second that follow."""
-    model = build_model(UNetSettings(), output_channels=1)
+    model = build_network(UNetSettings(), RESTORATION).model
     plain, fused = count_cost(model), count_cost(fuse_upsampling(model), ELEMENTWISE)
     square = tf.random.normal((MATRIX_SIDE, MATRIX_SIDE))
     first, second = tf.random.normal(ARRAY_SHAPE), tf.random.normal(ARRAY_SHAPE)

@@ -8,6 +8,7 @@ from typing import Any
 
 from side_by_side import ROOT, Values, alternate
 
+from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
 
 NUM_FRAMES = 64
@@ -19,11 +20,12 @@ def bench_predict() -> Values:
     import numpy as np
 
     from emdenoise.evaluation.throughput import measure_latency
-    from emdenoise.models import build_model
+    from emdenoise.models import build_network
     from emdenoise.models.export import FORMATS, export_network
     from emdenoise.models.fusion import fuse_upsampling
+    from emdenoise.training.pretraining import RESTORATION
 
-    model = build_model(RunConfig().model, output_channels=1)
+    model = build_network(RunConfig().model, RESTORATION).model
     images = np.random.default_rng(0).random((BATCH_SIZE, 256, 256, 1), dtype=np.float32)
     rates: Values = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +52,7 @@ def bench_predict() -> Values:
             for name, run in rows.items():
                 label = f"{kind}: {name}"
                 if size == 1:
-                    latency = measure_latency(run, images, NUM_FRAMES)
+                    latency = measure_latency(partial(_apply, run), {"noisy": images}, NUM_FRAMES)
                     label += f", p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms"
                 rates[label] = found[name]
     return rates
@@ -62,8 +64,9 @@ def bench_networks() -> Values:
 
     from emdenoise.config.loading import load_settings
     from emdenoise.config.studies import StudyConfig, list_runs
-    from emdenoise.models import build_model
+    from emdenoise.models import build_network
     from emdenoise.models.export import FORMATS, export_network
+    from emdenoise.training.pretraining import RESTORATION
 
     image = np.random.default_rng(0).random((1, 256, 256, 1), dtype=np.float32)
     study = load_settings(ROOT / "workspace" / "parameters" / "networks.study.yaml", StudyConfig)
@@ -72,11 +75,15 @@ def bench_networks() -> Values:
     with tempfile.TemporaryDirectory() as folder:
         for name, chosen in settings.items():
             path = Path(folder) / f"{name}.xml"
-            export_network(build_model(chosen, output_channels=1), path, "openvino")
+            export_network(build_network(chosen, RESTORATION).model, path, "openvino")
             run = FORMATS["openvino"].load(path, "float32", image.shape)
             run(image)  # compiles
             rows[name] = partial(_repeat, run, image, 4 * NUM_FRAMES)
         return alternate(rows, 4 * NUM_FRAMES)
+
+
+def _apply(run: Callable[[Any], Any], sample: Sample) -> Any:
+    return run(sample["noisy"])
 
 
 def _repeat(run: Callable[[Any], object], batch: Any, num_calls: int) -> None:

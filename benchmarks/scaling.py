@@ -12,8 +12,9 @@ import math
 
 import keras
 
+from emdenoise.models import build_network
 from emdenoise.models.unet import UNetSettings
-from emdenoise.models import build_model
+from emdenoise.training.pretraining import RESTORATION
 
 PER_NODE = 8
 START_US, LINK_US, NETWORK_US = 4.4, 1.2, 8.5
@@ -35,7 +36,7 @@ def sum_up(num_bytes: float, num_accelerators: int) -> float:
 
 def main() -> None:
     """Print the table of docs/clusters/processes.md."""
-    model = build_model(UNetSettings(), output_channels=1)
+    model = build_network(UNetSettings(), RESTORATION).model
     gradient_bytes = 4 * sum(math.prod(weights.shape) for weights in model.trainable_weights)
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     statistics = [2 * 4 * layer.gamma.shape[0] for layer in layers]

@@ -1,5 +1,7 @@
 """How fast the closed network learns: from which pipeline, in which precision, in how much memory."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -7,12 +9,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from side_by_side import NUM_REPEATS, SHORT_RUN, Values, alternate, launch, read_training
 
 from emdenoise.config.schema import RunConfig, SimulationSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.training.learners import PreparedBatches
 
 NUM_IMAGES = 160
 BATCH_SIZES = (10, 32)
@@ -44,14 +50,13 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
     import keras
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.dataset.sampler import TrainingBatches
     from emdenoise.training.epochs import take_step
 
     ours = build_learner(settings)
     with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
         theirs = build_learner(settings)
     with RecordFile(path) as records:
-        batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
+        batches = prepare_batches(records, settings)
         num_steps = NUM_IMAGES // settings.batch_size
 
         def train(model: keras.Model, read: Callable[[int], Any]) -> None:
@@ -91,13 +96,26 @@ def bench_precision() -> Values:
 
 def build_learner(settings: TrainingSettings, seed: int = 0) -> Any:
     """Build the closed network, ready to learn."""
-    from emdenoise.models.unet import UNetSettings
-    from emdenoise.models import build_model
+    from emdenoise.models import build_network
     from emdenoise.models.backend import prepare_backend
+    from emdenoise.models.unet import UNetSettings
     from emdenoise.training.learners import make_learner
+    from emdenoise.training.pretraining import RESTORATION
+    from emdenoise.workloads import WORKLOADS
 
     prepare_backend(settings, seed)
-    return make_learner(build_model(UNetSettings(), output_channels=1), settings, 1).model
+    network = build_network(UNetSettings(), RESTORATION)
+    return make_learner(network.model, WORKLOADS["denoise"].make_objective(settings), settings, 1).model
+
+
+def prepare_batches(records: RecordFile, settings: TrainingSettings) -> PreparedBatches:
+    """Give the batches from which the task `train` learns to denoise."""
+    from emdenoise.dataset.sampler import Sampler
+    from emdenoise.training.learners import PreparedBatches
+    from emdenoise.workloads import WORKLOADS
+
+    objective = WORKLOADS["denoise"].make_objective(settings)
+    return PreparedBatches(Sampler(records, objective.needs, settings, seed=0), objective, seed=0)
 
 
 def fit_generators(model: Any, path: Path, batch_size: int, num_steps: int, num_epochs: int = 1) -> None:
@@ -157,13 +175,12 @@ def train_and_weigh(path: Path) -> float:
     import resource
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.dataset.sampler import TrainingBatches
     from emdenoise.training.epochs import take_step
 
     settings = TrainingSettings()
     model = build_learner(settings)
     with RecordFile(path) as records:
-        batches = TrainingBatches(records, ("noisy", "clean"), settings, seed=0)
+        batches = prepare_batches(records, settings)
         for step in range(20):
             take_step(model, *batches.read(0, step))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -201,7 +201,7 @@ def load_model(model_dir: Path) -> TrainedModel:
     damaged = f"{DESCRIPTION_FILE}: damaged, or of another version; run the train task again."
     try:
         description = json.loads(description_path.read_text(encoding="utf-8"))
-        settings: NetworkSettings = choose_network_settings(description["architecture"])
+        settings: NetworkSettings = choose_network_settings({**description["architecture"]})
         given = description["ports"]
         ports = Ports(
             TypeAdapter(InputChannels).validate_python(given["inputs"]),

@@ -38,9 +38,9 @@ class Network:
     ----------
     model : keras.Model
         Inputs are named after their fields, each float32 (batch, height, width, channels); the output is float32
-        (batch, height, width, output_channels).
+        (batch, height, width, output_channels). Where there are several inputs, Keras sorts them by name.
     inputs : tuple of str
-        Fields, in the order of the model's inputs.
+        Fields, the image first.
     step_px : int
         Sides and positions of images must be multiples of it.
     reach_px : int or None

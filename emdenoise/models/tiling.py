@@ -19,6 +19,8 @@ ROUNDING = 1e-5
 """Differences below this share of the largest output are rounding."""
 TILE_SIZE_PX = 512
 """Side of the pieces in which larger images are predicted [px]: about 0.3 GB of memory with the closed network."""
+MIN_STRIP_WIDTH_PX = 16
+"""Of the strips by which `check_reach` tries a network [px]."""
 
 
 def predict_strips(
@@ -130,9 +132,9 @@ class TiledMethod:
     def _plan(self, size: tuple[int, int]) -> dict[str, int]:
         step_px, reach_px = self._network.step_px, self._network.reach_px
         if reach_px is None:  # every pixel sees every other one: one tile
-            return {"step_px": step_px, "reach_px": 0, "tile_size_px": -(-max(size) // step_px) * step_px}
-        reach_px = -(-reach_px // step_px) * step_px
-        tile_size_px = max(TILE_SIZE_PX, 4 * reach_px)  # at least half of a tile is more than overlap
+            return {"step_px": step_px, "reach_px": 0, "tile_size_px": _round_up(max(size), step_px)}
+        reach_px = _round_up(reach_px, step_px)
+        tile_size_px = _choose_tile_size(step_px, reach_px)
         if max(size) > tile_size_px and not self._is_checked:
             check_reach(self._network)
             self._is_checked = True
@@ -142,43 +144,71 @@ class TiledMethod:
         return self.head.decode(np.asarray(self._run(pack_inputs(self._network, inputs))))
 
 
+def _round_up(length_px: int, step_px: int) -> int:
+    return -(-length_px // step_px) * step_px
+
+
+def _choose_tile_size(step_px: int, reach_px: int) -> int:
+    """Choose the side of the tiles [px]: at least half of one is more than overlap."""
+    return _round_up(max(TILE_SIZE_PX, 4 * reach_px), step_px)
+
+
 def pack_inputs(network: Network, inputs: Sequence[npt.NDArray[Any]]) -> Any:
     """Give the inputs as the Keras model takes them: one array, or a dict where there are several."""
     return inputs[0] if len(inputs) == 1 else dict(zip(network.inputs, inputs, strict=True))
 
 
 def check_reach(network: Network) -> None:
-    """Check by trial that pixels beyond the declared reach do not change a result.
+    """Check by trial that a network keeps the step and the reach that it declares.
 
-    Random images are given twice, the second time with other values beyond the reach of the pixels in the middle; one
-    pixel of the middle for each position within a step, since pooling and strides treat them differently.
+    Random strips, longer than a tile, are joined at every position within a step: what lies beyond the reach of the
+    joint must not change. Strips that are moved by a step must give results that are moved by a step.
 
     Raises
     ------
     ModelError
-        If a pixel in the middle changes.
+        If a result changes that must not.
     """
     if network.reach_px is None:
         return
-    step_px, reach_px = network.step_px, network.reach_px
-    margin_px = -(-reach_px // step_px) * step_px + 2 * step_px
-    size = 2 * margin_px + step_px
     rng = make_generator(0, "check of the reach")
-    shapes = [(1, size, size, tensor.shape[-1]) for tensor in network.model.inputs]
-    first = [rng.uniform(0, 1, shape).astype(np.float32) for shape in shapes]
-    outputs = np.asarray(network.model(pack_inputs(network, first)))
-    for row, column in {(margin_px, margin_px), (size - 1 - margin_px, size - 1 - margin_px)}:
-        near = np.s_[:, row - reach_px : row + reach_px + 1, column - reach_px : column + reach_px + 1]
-        second = [rng.uniform(0, 1, shape).astype(np.float32) for shape in shapes]
-        for other, image in zip(second, first, strict=True):
-            other[near] = image[near]
-        changed = np.asarray(network.model(pack_inputs(network, second)))[:, row, column]
-        deviation = float(np.abs(changed - outputs[:, row, column]).max())
-        if deviation > ROUNDING * float(np.abs(outputs).max()):
+    for axis in (1, 2):
+        _check_along(axis, network, network.reach_px, rng)
+
+
+def _check_along(axis: int, network: Network, reach_px: int, rng: np.random.Generator) -> None:
+    step_px, length = network.step_px, 2 * _choose_tile_size(network.step_px, reach_px)
+    width = _round_up(max(MIN_STRIP_WIDTH_PX, 2 * step_px), step_px)
+    shape = (1, length, width) if axis == 1 else (1, width, length)
+    channels = {tensor.name: tensor.shape[-1] for tensor in network.model.inputs}
+    # Of other mean and extremes, so that global pooling is seen, too.
+    first, second = (
+        [rng.uniform(0, highest, (*shape, channels[name])).astype(np.float32) for name in network.inputs]
+        for highest in (1, 3)
+    )
+
+    def predict(images: list[npt.NDArray[np.float32]]) -> npt.NDArray[Any]:
+        return np.moveaxis(np.asarray(network.model(pack_inputs(network, images))), axis, 0)
+
+    def refuse_change(found: npt.NDArray[Any], right: npt.NDArray[Any], declared: str) -> None:
+        deviation = float(np.abs(found - right).max())
+        if deviation > rounding:
             raise ModelError(
-                f"network {network.model.name} declares a reach of {reach_px} px, but pixels farther away change its "
-                f"result by {deviation:.2g}; tiles would show seams. Correct the reach in its module."
+                f"network {network.model.name} declares a {declared} change its result by {deviation:.2g}; "
+                "tiles would show seams. Correct the reach and the step in its module."
             )
+
+    before, after = predict(first), predict(second)
+    rounding = ROUNDING * float(max(np.abs(before).max(), np.abs(after).max()))
+    far = f"reach of {reach_px} px, but pixels farther away"
+    for place in range(length // 2, length // 2 + step_px):
+        is_before = np.arange(length).reshape((-1, 1, 1) if axis == 1 else (-1, 1)) < place
+        joined = predict([np.where(is_before, one, other) for one, other in zip(first, second, strict=True)])
+        refuse_change(joined[: place - reach_px], before[: place - reach_px], far)
+        refuse_change(joined[place + reach_px :], after[place + reach_px :], far)
+    moved = predict([np.roll(image, -step_px, axis) for image in first])
+    inner = slice(reach_px, length - step_px - reach_px)
+    refuse_change(moved[inner], before[step_px:][inner], f"step of {step_px} px, but moves by it")
 
 
 def run_keras(model: keras.Model) -> Run:

@@ -130,7 +130,7 @@ def make_adversaries(
 def join_adversaries(
     generator: keras.Model,
     discriminator: keras.Model,
-    settings: TrainingSettings,
+    training: TrainingSettings,
     *,
     l1_weight: float,
     num_steps: int,
@@ -143,7 +143,7 @@ def join_adversaries(
         noisy → image, both (batch, height, width, 1).
     discriminator : keras.Model
         [noisy, image] → logits.
-    settings : TrainingSettings
+    training : TrainingSettings
     l1_weight : float
         Of the mean absolute error.
     num_steps : int
@@ -162,7 +162,7 @@ def join_adversaries(
         raise ValueError(f"{generator.name} has {generator.output_shape[-1]} output channels; Pix2Pix needs 1")
     compilation = choose_compilation()
     for network in (generator, discriminator):
-        optimizer = make_optimizer(settings, num_steps)
+        optimizer = make_optimizer(training, num_steps)
         optimizer.build(network.trainable_variables)
         network.compile(optimizer=optimizer, loss="mean_absolute_error", jit_compile=compilation)
     noisy, clean = (keras.Input((None, None, 1), name=name) for name in ("noisy", "clean"))

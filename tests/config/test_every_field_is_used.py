@@ -15,21 +15,25 @@ import pytest
 from pydantic import BaseModel, Field
 
 import emdenoise
-from emdenoise.config import architectures, schema
+from emdenoise.config import schema
 from emdenoise.config.base import NetworkSettings, Settings
-from emdenoise.config.schema import RunConfig, TrainingSettings
+from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
+from emdenoise.models import MODELS, build_network
+from emdenoise.models.contract import Ports
 from emdenoise.models.dncnn import DnCNNSettings
+from emdenoise.models.heads import HEADS
 from emdenoise.models.unet import UNetSettings
-from emdenoise.training import learners
 
 PACKAGE = Path(emdenoise.__file__).parent
-CLASSES: dict[str, type[BaseModel]] = {
+NETWORKS = tuple(network.settings for network in MODELS.values())
+CLASSES: dict[str, type[BaseModel]] = {settings.__name__: settings for settings in NETWORKS} | {
     name: value
-    for module in (schema, architectures)
-    for name, value in vars(module).items()
+    for name, value in vars(schema).items()
     if isinstance(value, type) and issubclass(value, Settings) and value is not Settings
 }
-UNIONS = {"NetworkSettings": (UNetSettings, DnCNNSettings)}
+UNIONS = {"NetworkSettings": NETWORKS}
+SHARED = sorted(set(PretrainingSettings.model_fields) & set(TrainingSettings.model_fields))
+"""Settings of the pretraining that are those of the training that it is, `RunConfig.pretraining_as_training`."""
 Read = set[tuple[type[BaseModel], str]]
 
 
@@ -125,6 +129,8 @@ def package_reads() -> Read:
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - {"NetworkSettings"}))
 def test_every_field_is_read_by_code_outside_config(name: str, package_reads: Read) -> None:
     unread = find_unread(CLASSES[name], package_reads)
+    if CLASSES[name] is PretrainingSettings:
+        unread = [field for field in unread if field not in SHARED]
     assert not unread, f"{name}: no code reads {', '.join(unread)}; read or remove it"
 
 
@@ -175,22 +181,25 @@ def see_learning_rates(settings: TrainingSettings, files: Any) -> Any:
 
 
 def see_num_steps(settings: TrainingSettings, files: Any) -> Any:
-    from emdenoise.dataset.sampler import TrainingBatches
+    from emdenoise.dataset.sampler import Sampler
 
-    return len(TrainingBatches(files["train"], ("noisy", "clean"), settings, 0))
+    return len(Sampler(files["train"], ("noisy", "clean"), settings, 0))
 
 
 def see_batch(settings: TrainingSettings, files: Any) -> Any:
-    from emdenoise.dataset.sampler import TrainingBatches
+    from emdenoise.dataset.sampler import Sampler
 
-    inputs, targets = TrainingBatches(files["train"], ("noisy", "clean"), settings, 0).read(0, 0)
-    return inputs.shape, inputs.tobytes(), targets.tobytes()
+    sample = Sampler(files["train"], ("noisy", "clean"), settings, 0).read(0, 0)
+    return {name: (images.shape, images.tobytes()) for name, images in sample.items()}
 
 
 def see_training(settings: TrainingSettings, files: Any) -> Any:
     """Run the training loop with a model that counts instead of learning; its validation loss never falls."""
-    from emdenoise.dataset.sampler import TrainingBatches, WholeImages
+    from emdenoise.dataset.sampler import InOrder, Sampler
     from emdenoise.progress import SilentProgress
+    from emdenoise.training.epochs import run_epochs
+    from emdenoise.training.learners import PreparedBatches, make_learner
+    from emdenoise.workloads import WORKLOADS
 
     class Model:
         def __init__(self) -> None:
@@ -221,10 +230,18 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
 
         save_best = restore_best = save
 
-    model = Model()
-    batches = TrainingBatches(files["train"], ("noisy", "clean"), settings, 0)
-    validation = WholeImages(files["validation"], ("noisy", "clean"), 4)
-    learners.train_model(model, batches, validation, settings, checkpoint=NoCheckpoint(), progress=SilentProgress())
+    model: Any = Model()
+    checkpoint: Any = NoCheckpoint()
+    objective = WORKLOADS["denoise"].make_objective(settings)
+    batches, validation = (
+        PreparedBatches(reader, objective, 0)
+        for reader in (
+            Sampler(files["train"], objective.needs, settings, 0),
+            InOrder(files["validation"], objective.needs, 4),
+        )
+    )
+    learner = make_learner(model, objective, settings, len(batches))
+    run_epochs(learner, batches, validation, settings, checkpoint=checkpoint, progress=SilentProgress())
     return model.steps, model.loss
 
 
@@ -248,9 +265,9 @@ def see_backend(settings: TrainingSettings, files: Any) -> Iterator[Any]:
 def see_loss_of_masks(settings: TrainingSettings, files: Any) -> float:
     import keras
 
-    from emdenoise.training.objectives import choose_loss
+    from emdenoise.training.objectives import OBJECTIVES
 
-    loss: Any = choose_loss(settings.model_copy(update={"loss": "dice_cross_entropy"}))
+    loss: Any = OBJECTIVES["dice_cross_entropy"].make(settings, ("noisy",), "mask").loss
     mask = keras.ops.convert_to_tensor([[[[0], [0], [1]]]])
     return float(loss(mask, keras.ops.convert_to_tensor([[[[1.0, 0.0], [2.0, 0.0], [0.5, 0.0]]]])))
 
@@ -289,6 +306,26 @@ def test_every_training_setting_changes_what_training_does(name: str, drawn_file
     assert see(before, drawn_files) == see(before, drawn_files)
 
 
+@pytest.mark.parametrize("name", SHARED)
+def test_every_setting_that_pretraining_shares_with_training_is_one_of_the_training_that_it_is(name: str) -> None:
+    value, _ = EFFECTS[name]
+    before, after = (
+        RunConfig(pretraining=PretrainingSettings(**{"epochs": 6, "batch_size": 3, **changes}))
+        for changes in ({}, {name: value})
+    )
+    one, other = (config.pretraining_as_training.model_dump() for config in (before, after))
+    assert [field for field in one if one[field] != other[field]] == [name]
+    assert other[name] == value
+
+
+def test_pretraining_has_the_precision_of_the_run_and_else_nothing_of_its_training() -> None:
+    training = TrainingSettings(
+        epochs=99, batch_size=7, learning_rate=0.5, flip=True, optimizer="sgd", precision="mixed_bfloat16"
+    )
+    one, other = (RunConfig(**changes).pretraining_as_training for changes in ({}, {"training": training}))
+    assert other == one.model_copy(update={"precision": "mixed_bfloat16"})
+
+
 @pytest.mark.parametrize(("batch_size", "num_steps"), [(1, 10), (3, 4), (10, 1), (32, 1)])
 def test_the_batch_size_of_the_settings_is_the_number_of_images_in_a_step(
     drawn_files: Any, batch_size: int, num_steps: int
@@ -324,14 +361,12 @@ DNCNN = {
 @pytest.mark.parametrize(
     ("small", "name", "value"),
     [(UNetSettings(filters=(4,), bottom_filters=8), name, value) for name, value in UNET.items()]
-    + [(DnCNNSettings(name="dncnn", depth=3, filters=4), name, value) for name, value in DNCNN.items()],
+    + [(DnCNNSettings(depth=3, filters=4), name, value) for name, value in DNCNN.items()],
     ids=lambda value: value.name if isinstance(value, NetworkSettings) else str(value),
 )
 def test_every_setting_of_a_network_changes_the_network(small: Any, name: str, value: Any) -> None:
-    from emdenoise.models import build_model
-
     def describe(settings: Any) -> str:
-        text = repr(build_model(settings, output_channels=1).get_config())
+        text = repr(build_network(settings, Ports({"noisy": 1}, 1, HEADS["intensity"])).model.get_config())
         return re.sub(r"'seed': None|keras_tensor\w*|_\d+'", "", text)
 
     assert {*UNET, "name"} == set(UNetSettings.model_fields)

@@ -1,20 +1,22 @@
 """What the tests of networks share: tiny settings, seeded networks, the dtype policy put back."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
 from emdenoise.arrays import FloatImage
 from emdenoise.config.base import NetworkSettings
+from emdenoise.config.choices import choose_network_settings
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.models import build_model
+from emdenoise.models import build_network
 from emdenoise.models.backend import prepare_backend
+from emdenoise.models.contract import Network, Ports
+from emdenoise.models.heads import HEADS
 
+IMAGE = Ports({"noisy": 1}, 1, HEADS["intensity"])
 TINY: dict[str, dict[str, Any]] = {
     "unet": {"filters": [4], "bottom_filters": 4, "batch_norm_momentum": 0.5},
     "dncnn": {"depth": 3, "filters": 4, "batch_norm_momentum": 0.5},
@@ -35,24 +37,27 @@ def make_settings() -> Callable[..., NetworkSettings]:
     """Give a function from a name of MODELS and changes to small settings."""
 
     def make(name: str, **changes: Any) -> NetworkSettings:
-        content = {"name": name, **TINY.get(name, {}), **changes}
-        settings: NetworkSettings = TypeAdapter(NetworkSettings).validate_json(json.dumps(content))
+        settings: NetworkSettings = choose_network_settings({"name": name, **TINY.get(name, {}), **changes})
         return settings
 
     return make
 
 
 @pytest.fixture(scope="session")
-def make_network(make_settings: Callable[..., NetworkSettings]) -> Callable[..., keras.Model]:
+def make_network(make_settings: Callable[..., NetworkSettings]) -> Callable[..., Network]:
     """Give a function from a name of MODELS and changes to a small network, always of the same weights for a seed."""
 
-    def make(
-        name: str, *, seed: int = 0, output_channels: int = 1, precision: Any = "float32", **changes: Any
-    ) -> keras.Model:
+    def make(name: str, *, seed: int = 0, ports: Ports = IMAGE, precision: Any = "float32", **changes: Any) -> Network:
         prepare_backend(TrainingSettings(precision=precision), seed)
-        return build_model(make_settings(name, **changes), output_channels=output_channels)
+        return build_network(make_settings(name, **changes), ports)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_model(make_network: Callable[..., Network]) -> Callable[..., keras.Model]:
+    """Give a function that makes the Keras model of such a network alone."""
+    return lambda *given, **changes: make_network(*given, **changes).model
 
 
 @pytest.fixture(scope="session")

@@ -25,20 +25,24 @@ from emdenoise.models.checkpoints import (
     save_model,
     set_aside,
 )
+from emdenoise.models.contract import Ports
+from emdenoise.models.heads import HEADS
+
+IMAGE = Ports({"noisy": 1}, 1, HEADS["intensity"])
 
 NEXT = "0" * 64
 """Hash of the weights of a network that takes the place of a model."""
 Save = Callable[..., str]
-Network = Callable[..., keras.Model]
+MakeModel = Callable[..., keras.Model]
 
 
 @pytest.fixture
-def save(make_network: Network, make_settings: Callable[..., NetworkSettings]) -> Save:
+def save(make_model: MakeModel, make_settings: Callable[..., NetworkSettings]) -> Save:
     """Give a function that saves a small network in a folder and returns the hash of its weights."""
 
     def save_network(folder: Path, name: str = "unet", *, seed: int = 0, **changes: Any) -> str:
-        model = make_network(name, seed=seed, **changes)
-        return save_model(model, folder, make_settings(name, **changes), output_channels=1, facts={"seed": seed})
+        model = make_model(name, seed=seed, **changes)
+        return save_model(model, folder, make_settings(name, **changes), ports=IMAGE, facts={"seed": seed})
 
     return save_network
 
@@ -70,8 +74,8 @@ def list_files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_smallest_change_of_any_weight_changes_the_hash(make_network: Network) -> None:
-    model = make_network("dncnn")
+def test_the_smallest_change_of_any_weight_changes_the_hash(make_model: MakeModel) -> None:
+    model = make_model("dncnn")
     values = model.get_weights()
     hashes = {hash_weights(model)}
     for index, value in enumerate(values):
@@ -83,12 +87,12 @@ def test_the_smallest_change_of_any_weight_changes_the_hash(make_network: Networ
 
 
 def test_the_files_hold_neither_the_optimizer_nor_anything_half_written(
-    make_network: Network, make_settings: Callable[..., NetworkSettings], tmp_path: Path
+    make_model: MakeModel, make_settings: Callable[..., NetworkSettings], tmp_path: Path
 ) -> None:
-    model = make_network("dncnn")
+    model = make_model("dncnn")
     model.compile(optimizer="adam")
     model.optimizer.build(model.trainable_variables)
-    save_model(model, tmp_path, make_settings("dncnn"), output_channels=1, facts={})
+    save_model(model, tmp_path, make_settings("dncnn"), ports=IMAGE, facts={})
     assert list_files(tmp_path) == {"model.weights.h5", "model.json"}
     with h5py.File(tmp_path / "model.weights.h5") as file:
         num_numbers = 0
@@ -201,9 +205,16 @@ def test_a_description_that_is_no_description_is_refused(content: bytes, save: S
         {"architecture": {"name": "transformer"}},
         {"architecture": {"name": "unet", "heads": 8}},
         {"architecture": None},
-        {"output_channels": None},
-        {"output_channels": "one"},
-        {"output_channels": 0},
+        {"ports": None},
+        {"ports": {"inputs": {"noisy": 1}, "output_channels": None, "head": "intensity"}},
+        {"ports": {"inputs": {"noisy": 1}, "output_channels": "one", "head": "intensity"}},
+        {"ports": {"inputs": {"noisy": 1}, "output_channels": 0, "head": "intensity"}},
+        {"ports": {"inputs": {"noisy": 1}, "output_channels": 1, "head": "sound"}},
+        {"ports": {"inputs": {"noisy": 1}, "output_channels": 1, "head": []}},
+        {"ports": {"inputs": {"noisy": 0}, "output_channels": 1, "head": "intensity"}},
+        {"ports": {"inputs": {"noisy": "1"}, "output_channels": 1, "head": "intensity"}},
+        {"ports": {"inputs": {}, "output_channels": 1, "head": "intensity"}},
+        {"ports": {"inputs": ["noisy"], "output_channels": 1, "head": "intensity"}},
     ],
     ids=str,
 )
@@ -215,7 +226,7 @@ def test_a_description_of_something_unknown_is_refused(changes: dict[str, Any], 
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["architecture", "output_channels", "weights_sha256", "file_sha256"])
+@pytest.mark.parametrize("field", ["architecture", "ports", "weights_sha256", "file_sha256"])
 def test_a_description_without_one_of_its_fields_is_refused(field: str, save: Save, tmp_path: Path) -> None:
     save(tmp_path)
     path = tmp_path / "model.json"
@@ -226,9 +237,9 @@ def test_a_description_without_one_of_its_fields_is_refused(field: str, save: Sa
         load_model(tmp_path)
 
 
-def test_weights_that_are_not_there_are_named(make_network: Network, tmp_path: Path) -> None:
+def test_weights_that_are_not_there_are_named(make_model: MakeModel, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^absent.weights.h5: damaged, or not weights of this dncnn"):
-        load_weights(make_network("dncnn"), tmp_path / "absent.weights.h5")
+        load_weights(make_model("dncnn"), tmp_path / "absent.weights.h5")
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(save: Save, tmp_path: Path) -> None:

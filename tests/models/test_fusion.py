@@ -9,9 +9,11 @@ import pytest
 
 from emdenoise.arrays import FloatImage
 from emdenoise.models import MODELS
+from emdenoise.models.contract import Ports
 from emdenoise.models.fusion import fuse_upsampling
+from emdenoise.models.heads import HEADS
 
-Network = Callable[..., keras.Model]
+MakeModel = Callable[..., keras.Model]
 Disturb = Callable[[keras.Model], keras.Model]
 
 
@@ -22,13 +24,17 @@ def count_layers(model: keras.Model, kind: type[keras.Layer]) -> int:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"output_channels": 2}, {"predict_residual": True, "intensity_mean": 0.25, "intensity_std": 0.5}],
+    [
+        {},
+        {"ports": Ports({"noisy": 1}, 2, HEADS["labels"])},
+        {"predict_residual": True, "intensity_mean": 0.25, "intensity_std": 0.5},
+    ],
     ids=["image", "labels", "residual"],
 )
 def test_the_result_is_the_same_up_to_rounding(
-    name: str, changes: dict[str, Any], make_network: Network, disturb: Disturb, noisy: FloatImage
+    name: str, changes: dict[str, Any], make_model: MakeModel, disturb: Disturb, noisy: FloatImage
 ) -> None:
-    model = disturb(make_network(name, **changes))
+    model = disturb(make_model(name, **changes))
     before = [value.copy() for value in model.get_weights()]
     fused = fuse_upsampling(model)
     for image in (noisy, noisy[:, :, :8], 0 * noisy):
@@ -39,9 +45,9 @@ def test_the_result_is_the_same_up_to_rounding(
 
 
 def test_each_upsampling_and_concatenation_of_a_unet_of_several_levels_goes_into_convolutions(
-    make_network: Network, disturb: Disturb, noisy: FloatImage
+    make_model: MakeModel, disturb: Disturb, noisy: FloatImage
 ) -> None:
-    model = disturb(make_network("unet", filters=[3, 4, 5], bottom_filters=6, dropout=0.2))
+    model = disturb(make_model("unet", filters=[3, 4, 5], bottom_filters=6, dropout=0.2))
     fused = fuse_upsampling(model)
     assert count_layers(model, keras.layers.UpSampling2D) == count_layers(model, keras.layers.Concatenate) == 3
     assert count_layers(fused, keras.layers.UpSampling2D) == count_layers(fused, keras.layers.Concatenate) == 0

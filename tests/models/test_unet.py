@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from emdenoise.arrays import FloatImage
-from emdenoise.models import count_parameters
+from emdenoise.models.contract import Ports
+from emdenoise.models.heads import HEADS
 from emdenoise.models.unet import UNetSettings, build_unet
 
-Network = Callable[..., keras.Model]
+MakeModel = Callable[..., keras.Model]
+IMAGE = Ports({"noisy": 1}, 1, HEADS["intensity"])
 
 
 def count_convolution(inputs: int, outputs: int) -> int:
@@ -32,15 +34,16 @@ def count_unet(filters: tuple[int, ...], bottom: int, output_channels: int) -> i
 
 def test_the_default_network_has_the_123441_parameters_of_the_stfc_benchmark() -> None:
     assert count_unet((8, 16, 32), 64, 1) == 123_441
-    assert count_parameters(build_unet(UNetSettings(), output_channels=1)) == 123_441
+    assert build_unet(UNetSettings(), IMAGE).model.count_params() == 123_441
 
 
 @pytest.mark.parametrize(("filters", "bottom", "channels"), [((3,), 5, 1), ((2, 7), 3, 2), ((1, 2, 3, 4), 5, 1)])
 def test_the_number_of_parameters_follows_from_the_filters(
     filters: tuple[int, ...], bottom: int, channels: int
 ) -> None:
-    model = build_unet(UNetSettings(filters=filters, bottom_filters=bottom), output_channels=channels)
-    assert count_parameters(model) == count_unet(filters, bottom, channels)
+    ports = Ports({"noisy": 1}, channels, HEADS["labels"])
+    model = build_unet(UNetSettings(filters=filters, bottom_filters=bottom), ports).model
+    assert model.count_params() == count_unet(filters, bottom, channels)
 
 
 def list_block(name: str, *, dropout: bool) -> Iterator[str]:
@@ -68,7 +71,7 @@ def list_unet(num_levels: int, *, dropout: bool) -> Iterator[str]:
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_the_layers_are_down_bottom_and_up_in_this_order(num_levels: int, dropout: float) -> None:
     settings = UNetSettings(filters=(2,) * num_levels, bottom_filters=2, dropout=dropout)
-    model = build_unet(settings, output_channels=1)
+    model = build_unet(settings, IMAGE).model
     assert [layer.name for layer in model.layers] == list(list_unet(num_levels, dropout=dropout > 0))
 
 
@@ -78,7 +81,7 @@ def find_sources(layer: keras.Layer) -> list[str]:
 
 
 def test_each_skip_connection_leads_from_the_last_normalisation_of_the_same_level() -> None:
-    model = build_unet(UNetSettings(), output_channels=1)
+    model = build_unet(UNetSettings(), IMAGE).model
     for level in (1, 2, 3):
         sources = find_sources(model.get_layer(f"decoder_{level}_skip"))
         assert sources == [f"decoder_{level}_upsampling", f"encoder_{level}_normalisation_2"]
@@ -89,7 +92,7 @@ def layers_of(model: keras.Model, kind: type) -> Iterable[keras.Layer]:
 
 
 def test_every_convolution_but_the_last_is_followed_by_relu_and_then_normalisation() -> None:
-    model = build_unet(UNetSettings(), output_channels=1)
+    model = build_unet(UNetSettings(), IMAGE).model
     *inner, last = layers_of(model, keras.layers.Conv2D)
     assert {layer.activation for layer in inner} == {keras.activations.relu}
     assert last.activation is keras.activations.linear
@@ -98,7 +101,7 @@ def test_every_convolution_but_the_last_is_followed_by_relu_and_then_normalisati
 
 
 def test_upsampling_repeats_each_pixel_and_pooling_takes_the_largest() -> None:
-    model = build_unet(UNetSettings(), output_channels=1)
+    model = build_unet(UNetSettings(), IMAGE).model
     feature_map = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     upsampling, pooling = layers_of(model, keras.layers.UpSampling2D), layers_of(model, keras.layers.MaxPooling2D)
     assert len(list(upsampling)) == len(list(pooling)) == 3
@@ -112,9 +115,9 @@ def test_upsampling_repeats_each_pixel_and_pooling_takes_the_largest() -> None:
 
 
 def test_an_image_shifted_by_whole_pooling_cells_gives_a_shifted_result(
-    make_network: Network, disturb: Callable[[keras.Model], keras.Model]
+    make_model: MakeModel, disturb: Callable[[keras.Model], keras.Model]
 ) -> None:
-    model = disturb(make_network("unet", filters=[4]))
+    model = disturb(make_model("unet", filters=[4]))
     image = np.random.default_rng(0).normal(0.5, 0.2, (1, 48, 48, 1)).astype(np.float32)
     result, shifted = (np.asarray(model(images)) for images in (image, np.roll(image, (2, -4), axis=(1, 2))))
     # Two convolutions down, two at half resolution, three up reach 10 pixels; beyond them the border is not seen.
@@ -126,13 +129,13 @@ def test_an_image_shifted_by_whole_pooling_cells_gives_a_shifted_result(
 
 @pytest.mark.parametrize("size", [18, 20, 23])
 def test_the_network_alone_refuses_an_image_that_the_pooling_does_not_divide(size: int) -> None:
-    model = build_unet(UNetSettings(filters=(2, 2, 2), bottom_filters=2), output_channels=1)
+    model = build_unet(UNetSettings(filters=(2, 2, 2), bottom_filters=2), IMAGE).model
     with pytest.raises(ValueError, match="must be equal"):
         model.predict_on_batch(np.zeros((1, size, size, 1), np.float32))
 
 
-def test_dropout_acts_in_training_alone(make_network: Network, noisy: FloatImage) -> None:
-    with_dropout, without = make_network("unet", dropout=0.5), make_network("unet")
+def test_dropout_acts_in_training_alone(make_model: MakeModel, noisy: FloatImage) -> None:
+    with_dropout, without = make_model("unet", dropout=0.5), make_model("unet")
     with_dropout.set_weights(without.get_weights())
     images = noisy[..., None]
     assert np.array_equal(with_dropout(images), without(images))
