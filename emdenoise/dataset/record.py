@@ -74,6 +74,8 @@ class Source:
         ``(config, raw_dir) -> {split: records}``: an iterable of records for each split, read as they are asked for.
     mask_labels : dict of str to int
         Names of the labels in the masks.
+    needs_network : bool
+        Whether a download needs a network, unless it has a mirror.
     """
 
     description: str
@@ -82,3 +84,4 @@ class Source:
     download: Callable[[RunConfig, Path, Progress], dict[str, str]]
     read: Callable[[RunConfig, Path], dict[Split, Iterable[Record]]]
     mask_labels: dict[str, int]
+    needs_network: bool

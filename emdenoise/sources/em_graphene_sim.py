@@ -210,4 +210,5 @@ EM_GRAPHENE_SIM = Source(
     download=download_em_graphene_sim,
     read=read_em_graphene_sim,
     mask_labels={},
+    needs_network=True,
 )

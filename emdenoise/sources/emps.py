@@ -187,4 +187,5 @@ EMPS = Source(
     download=download_emps,
     read=read_emps,
     mask_labels={"background": BACKGROUND, "particle": PARTICLE},
+    needs_network=True,
 )

@@ -356,4 +356,5 @@ FOLDER = Source(
     download=download_folder,
     read=read_folder,
     mask_labels={},
+    needs_network=False,
 )

@@ -147,4 +147,5 @@ GRAPHENE = Source(
     download=download_graphene,
     read=read_graphene,
     mask_labels=MASK_LABELS,
+    needs_network=False,
 )
