@@ -180,12 +180,12 @@ def _make_command(name: str, task: Callable[..., Outcome]) -> click.Command:
 def _make_option(command: str, name: str) -> click.Parameter:
     """Make the option or argument for a parameter of a task, with underscores and with hyphens."""
     if name == "images":
-        return click.Argument([name], type=click.Path(path_type=Path), nargs=-1, metavar="IMAGE...")
+        return click.Argument([name], type=click.Path(path_type=Path), nargs=-1, metavar="[IMAGE]...")
     if name == "table":
         return click.Argument([name], metavar="|".join(TABLES))
     if name == "changes":
-        names = ["--set", name]
-        return click.Option(names, multiple=True, metavar="NAME=VALUE", callback=_read_changes, help=MEANINGS[name])
+        read = _read_changes
+        return click.Option(["--set", name], multiple=True, metavar="NAME=VALUE", callback=read, help=MEANINGS[name])
     names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}", name))
     other = OTHER_NAMES.get(command, {}).get(name)
     kind = str if name in WORDS else click.Path(path_type=Path)

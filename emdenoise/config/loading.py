@@ -180,7 +180,7 @@ def read_change(text: str) -> tuple[str, Any]:
         return name, _read_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
-            f"--set {name}: the value is not YAML: {_shorten(error)}; give a number, text, or a list as [1, 2]."
+            f"--set {text} has no value in YAML: {getattr(error, 'problem', error)}; give a number, text or [1, 2]."
         ) from error
 
 
@@ -219,7 +219,7 @@ def check_settings(values: dict[str, Any], kind: type[AnySettings], name: str) -
         return kind.model_validate_json(to_json(values, inf_nan_mode="strings"))
     except ValidationError as error:
         problems = "; ".join(_explain(detail, kind) for detail in error.errors())
-        raise SettingsError(f"{name}: {problems}.") from error
+        raise SettingsError(f"{name}: {problems}{'' if problems.endswith('?') else '.'}") from error
 
 
 def hash_settings(settings: BaseModel) -> str:

@@ -103,8 +103,8 @@ def name_results(images: Sequence[Path], output: Path | None, word: str) -> dict
 def _list_images(images: tuple[Path, ...], image_file: Path | None) -> tuple[Path, ...]:
     """List what to read, each once."""
     if (image_file is None) != bool(images):
-        received = "both IMAGE and --image_file" if images else "no image"
-        raise SettingsError(f"predict got {received}; give the files that it shall read: emdenoise predict IMAGE…")
+        trouble = "IMAGE and --image_file are both given" if images else "no image is given"
+        raise SettingsError(f"{trouble}; give what shall be read: emdenoise predict IMAGE…")
     images = images if image_file is None else (image_file,)
     for image in images:
         if not image.is_file():
