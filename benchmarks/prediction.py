@@ -69,7 +69,7 @@ def bench_networks() -> Values:
     from emdenoise.training.pretraining import RESTORATION
 
     image = np.random.default_rng(0).random((1, 256, 256, 1), dtype=np.float32)
-    study = load_settings(ROOT / "workspace" / "parameters" / "networks.study.yaml", StudyConfig)
+    study = load_settings(ROOT / "workspace" / "parameters" / "networks.study.yaml", StudyConfig, "study")
     settings = {key.variant: config.model for key, config in list_runs(study).items()}
     rows = {}
     with tempfile.TemporaryDirectory() as folder:

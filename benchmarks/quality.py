@@ -50,7 +50,7 @@ def bench_quality() -> Values:
 
 def find_config(variant: str, seed: int) -> RunConfig:
     """Find one run of the study of time to quality."""
-    runs = list_runs(load_settings(STUDY_FILE, StudyConfig))
+    runs = list_runs(load_settings(STUDY_FILE, StudyConfig, "study"))
     return next(config for key, config in runs.items() if (key.variant, key.seed) == (variant, seed))
 
 

@@ -7,9 +7,10 @@ line that says what to do.
 import inspect
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
@@ -18,71 +19,61 @@ from typing import IO, Any
 import click
 
 from emdenoise import __version__
-from emdenoise.errors import EMDenoiseError, StorageError
+from emdenoise.config.loading import read_change
+from emdenoise.errors import EMDenoiseError, SettingsError, StorageError
 from emdenoise.processes import find_processes
+from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS, Outcome
-from emdenoise.tools.check import check
-from emdenoise.tools.crate import crate
-from emdenoise.tools.export import export
-from emdenoise.tools.predict import predict
-from emdenoise.tools.study import DEFAULT_PART, run_study
-from emdenoise.tools.submit import submit
-from emdenoise.tools.verify import rescore, verify
+from emdenoise.tools import TOOLS
+from emdenoise.tools.study import DEFAULT_PART
 
 WORKSPACE = Path("workspace")
-DEFAULTS = {
-    "parameters_file": WORKSPACE / "parameters" / "default.parameters.yaml",
+DEFAULTS: dict[str, Path | None] = {
+    "parameters_file": Path("default"),
     "raw_data_dir": WORKSPACE / "raw_data",
     "data_dir": WORKSPACE / "data",
     "model_dir": WORKSPACE / "model",
     "output_dir": WORKSPACE / "output",
     "log_dir": WORKSPACE / "logs",
-    "study_file": WORKSPACE / "parameters" / "labels.study.yaml",
+    "study_file": Path("labels"),
     "study_dir": WORKSPACE / "study",
     "result_dir": WORKSPACE / "output",
     "work_dir": WORKSPACE / "verify",
     "runs_dir": WORKSPACE / "study" / "runs",
-    "system_file": WORKSPACE / "parameters" / "example.system.yaml",
+    "system_file": Path("example"),
     "package_file": WORKSPACE / "submission.zip",
     "crate_file": WORKSPACE / "crate.zip",
-    "image_file": WORKSPACE / "image.tif",
-    "predicted_file": WORKSPACE / "predicted.tif",
+    "image_file": None,
+    "predicted_file": None,
     "export_dir": WORKSPACE / "export",
 }
+"""Options that are paths; None where the command chooses. A file of settings may be named, as ``default``."""
 WORDS = {"part": DEFAULT_PART, "export_format": "openvino"}
 """Options that are no paths, with their defaults."""
 MEANINGS = {
-    "parameters_file": "Settings of the run (YAML).",
+    "parameters_file": "Settings of the run: a YAML file, or the name of one that ships, as smoke.",
     "raw_data_dir": "Images as their source gives them.",
     "data_dir": "Images in the form that training and test read.",
     "model_dir": "Weights of the trained network.",
     "output_dir": "Scores, report and records.",
     "log_dir": "Logs of the tasks.",
-    "study_file": "Settings of the runs to compare (YAML).",
+    "study_file": "Settings of the runs to compare: a YAML file, or the name of one that ships.",
     "study_dir": "Data, runs and comparison of the study.",
     "part": "What to do of it: all, images, or one run by its name; list shows the runs.",
     "result_dir": "Output folder of the run in question.",
     "work_dir": "Where the run is done again.",
     "runs_dir": "Folders of the runs, with output and model in each.",
-    "system_file": "The machine and its software (YAML).",
+    "system_file": "The machine and its software: a YAML file, or the name of one that ships.",
     "package_file": "The package (zip).",
     "crate_file": "The RO-Crate (zip).",
-    "image_file": "The micrograph: .dm3, .dm4, .ser, .emd, .mrc, .tif, .png and more, or .h5 with one data set.",
+    "image_file": "Another way to give one IMAGE.",
     "export_dir": "The network for inference engines, and what it loses.",
     "export_format": "openvino, openvino-int8 or onnx.",
-    "predicted_file": "The result (.tif or .h5).",
+    "predicted_file": "The result (.tif or .h5), or a folder for the results; by default they lie beside the images.",
+    "changes": "Change a setting of the parameters file, as training.epochs=5; may be given several times.",
 }
-TOOLS: dict[str, Callable[..., Outcome]] = {
-    "study": run_study,
-    "verify": verify,
-    "rescore": rescore,
-    "submit": submit,
-    "check": check,
-    "crate": crate,
-    "predict": predict,
-    "export": export,
-}
-"""Commands that run the tasks."""
+OTHER_NAMES = {"predict": {"model_dir": "--network", "predicted_file": "--output"}}
+"""Shorter names of options, by command."""
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -135,7 +126,7 @@ class ConsoleProgress:
             return
         if phase not in self._rows:
             self._rows[phase] = self._bars.add_task(phase, total=total or None, note=note)
-        self._bars.update(self._rows[phase], completed=done, note=note)
+        self._bars.update(self._rows[phase], completed=done, total=total or None, note=note)
 
     def show_table(self, rows: list[list[str]]) -> None:
         """Show a table whose first row is the heading."""
@@ -144,8 +135,9 @@ class ConsoleProgress:
         from rich.table import Table
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for number, heading in enumerate(rows[0]):
-            table.add_column(escape(heading), justify="left" if number == 0 else "right", no_wrap=True)
+        for number, (heading, *cells) in enumerate(zip(*rows, strict=True)):
+            is_text = number == 0 or not any(re.match(r"[^\w]?\d", cell) for cell in cells)
+            table.add_column(escape(heading), justify="left" if is_text else "right", no_wrap=True)
         for row in rows[1:]:
             table.add_row(*map(escape, row), style="bold" if row[0] == "network" else None)
         self._bars.stop()
@@ -172,19 +164,49 @@ def main() -> None:
     """Denoise and segment electron micrographs, as a benchmark: download, preprocess, train, test; and more."""
 
 
-def _add_command(name: str, task: Callable[..., Outcome]) -> None:
+def _make_command(name: str, task: Callable[..., Outcome]) -> click.Command:
     """Make the command of a task; its options are the parameters of the function, and ``--log_dir``."""
 
-    def run(log_dir: Path, **options: Any) -> None:
+    def run(log_dir: Path | None = None, **options: Any) -> None:
         sys.exit(run_task(name, task, log_dir, options))
 
-    words = [word for word in inspect.signature(task).parameters if word in WORDS]
-    for option in [*list_paths(task), *words, "log_dir"]:
-        names = dict.fromkeys((f"--{option}", f"--{option.replace('_', '-')}", option))
-        kind = str if option in WORDS else click.Path(path_type=Path)
-        default = {**DEFAULTS, **WORDS}[option]
-        run = click.option(*names, type=kind, default=default, show_default=True, help=MEANINGS[option])(run)
-    main.command(name, help=inspect.getdoc(task))(run)
+    parameters = inspect.signature(task).parameters
+    # What shows no progress answers at once, and needs no log.
+    names = ["log_dir" if parameter == "progress" else parameter for parameter in parameters]
+    made = [_make_option(name, option) for option in names]
+    return click.Command(name, params=made, callback=run, help=inspect.getdoc(task))
+
+
+def _make_option(command: str, name: str) -> click.Parameter:
+    """Make the option or argument for a parameter of a task, with underscores and with hyphens."""
+    if name == "images":
+        return click.Argument([name], type=click.Path(path_type=Path), nargs=-1, metavar="[IMAGE]...")
+    if name == "table":
+        return click.Argument([name], metavar="|".join(FINDERS))
+    if name == "changes":
+        read = _read_changes
+        return click.Option(["--set", name], multiple=True, metavar="NAME=VALUE", callback=read, help=MEANINGS[name])
+    names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}", name))
+    other = OTHER_NAMES.get(command, {}).get(name)
+    kind = str if name in WORDS else click.Path(path_type=Path)
+    default = {**DEFAULTS, **WORDS}[name]
+    return click.Option(
+        [other, *names] if other else [*names], type=kind, default=default, show_default=True, help=MEANINGS[name]
+    )
+
+
+def _read_changes(context: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """Read what ``--set`` was given."""
+    changes: dict[str, Any] = {}
+    try:
+        for text in texts:
+            name, value = read_change(text)
+            if name in changes:
+                raise SettingsError(f"--set {name} stands twice; give it once.")
+            changes[name] = value
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    return changes
 
 
 def list_paths(task: Callable[..., Outcome]) -> list[str]:
@@ -192,17 +214,17 @@ def list_paths(task: Callable[..., Outcome]) -> list[str]:
     return [name for name in inspect.signature(task).parameters if name in DEFAULTS]
 
 
-def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, options: Mapping[str, Path | str]) -> int:
+def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, options: Mapping[str, Any]) -> int:
     """Run a task with its log; returns the exit code.
 
     Parameters
     ----------
     name : str
-        Entry of `TASKS`.
+        Entry of `TASKS` or `TOOLS`.
     task : callable
-    log_dir : Path
-        Gets ``NAME.log``.
-    options : mapping of str to Path or str
+    log_dir : Path or None
+        Gets ``NAME.log``; None for a task that shows no progress and needs no log.
+    options : mapping of str to Any
         Arguments of the task.
 
     Returns
@@ -210,18 +232,19 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path, options: Ma
     int
         That of the outcome or of the error, or 130 after an interruption.
     """
-    log_path = log_dir / f"{name}.log"
+    log_path = Path(os.devnull) if log_dir is None else log_dir / f"{name}.log"
     log = logging.getLogger("emdenoise")
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     try:
         group = find_processes()
-        log_path = log_path if group.is_leader else log_dir / f"{name}.{group.rank}.log"
+        if log_dir is not None and not group.is_leader:
+            log_path = log_dir / f"{name}.{group.rank}.log"
         with (
             _capture_output(log_path) as stream,
             ConsoleProgress(stream if group.is_leader else StringIO()) as progress,
         ):
             log.info("emdenoise %s %s", __version__, " ".join(sys.argv[1:]))
-            outcome = task(**options, progress=progress)
+            outcome = task(**options) if log_dir is None else task(**options, progress=progress)
             progress.say(outcome.message)
             if outcome.table:
                 progress.show_table(outcome.table)
@@ -282,4 +305,4 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
 
 
 for _name, _task in [*TASKS.items(), *TOOLS.items()]:
-    _add_command(_name, _task)
+    main.add_command(_make_command(_name, _task))

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, by the variables of the launcher that started them."""
+"""Which of several processes this one is, by the variables of the launcher that started them; and the processors."""
 
 import json
 import os
@@ -78,6 +78,11 @@ def find_processes(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
             "expected TF_CONFIG, JAX_PROCESS_ID and JAX_NUM_PROCESSES, or a job step of Slurm."
         ) from error
     return ALONE
+
+
+def count_processors() -> int:
+    """Count the processors that this process may use; where the system does not tell (macOS), all that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read_tf_config(text: str) -> ProcessGroup:

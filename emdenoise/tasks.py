@@ -1,17 +1,21 @@
 """TASKS: the four tasks of the benchmark, each told as a story.
 
 Arithmetic, files and formats are in the modules below; printing is in `cli.py`. Parameters of these functions are the
-options of the command line and the parameters of ``mlcube.yaml``.
+options of the command line and, but for `changes`, the parameters of ``mlcube.yaml``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from emdenoise.config.loading import load_config
 from emdenoise.files.locks import hold_folders
 from emdenoise.processes import join_processes
 from emdenoise.progress import Progress
+
+Changes: TypeAlias = Mapping[str, Any] | None
+"""Settings that take the place of those in the parameters file, by name: ``{"training.epochs": 5}``."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,12 @@ class Outcome:
 
 
 @hold_folders(writes=("raw_data_dir",))
-def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -> Outcome:
+def download(*, parameters_file: Path, raw_data_dir: Path, changes: Changes = None, progress: Progress) -> Outcome:
     """Fetch or simulate the images of the source that the parameters file names."""
     from emdenoise.results.task_record import TaskRecorder
     from emdenoise.sources import SOURCES
 
-    config = load_config(parameters_file)
+    config = load_config(parameters_file, changes)
     recorder = TaskRecorder("download", config)
     with recorder.phase("download"):
         files = SOURCES[config.data.source].download(config, raw_data_dir, progress)
@@ -48,14 +52,16 @@ def download(*, parameters_file: Path, raw_data_dir: Path, progress: Progress) -
 
 
 @hold_folders(reads=("raw_data_dir",), writes=("data_dir",))
-def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, progress: Progress) -> Outcome:
+def preprocess(
+    *, parameters_file: Path, raw_data_dir: Path, data_dir: Path, changes: Changes = None, progress: Progress
+) -> Outcome:
     """Bring the images of the source into the one form that training and test read."""
     from emdenoise.dataset.preprocess import preprocess_source
     from emdenoise.results.preconditions import check_source
     from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, read_record
     from emdenoise.sources import SOURCES
 
-    config = load_config(parameters_file)
+    config = load_config(parameters_file, changes)
     downloaded = read_record(raw_data_dir, "download")
     check_source(config, downloaded)
     recorder = TaskRecorder("preprocess", config)
@@ -68,9 +74,17 @@ def preprocess(*, parameters_file: Path, raw_data_dir: Path, data_dir: Path, pro
 
 
 @hold_folders(reads=("data_dir",), writes=("model_dir", "output_dir"), is_shared=True)
-def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
+def train(
+    *,
+    parameters_file: Path,
+    data_dir: Path,
+    model_dir: Path,
+    output_dir: Path,
+    changes: Changes = None,
+    progress: Progress,
+) -> Outcome:
     """Train the network of the parameters file; validation images are only looked at."""
-    config = load_config(parameters_file)
+    config = load_config(parameters_file, changes)
     group = join_processes(config.num_processes)  # before Keras is imported
 
     from emdenoise.dataset.record_file import RecordFile
@@ -118,7 +132,15 @@ def train(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir:
 
 
 @hold_folders(reads=("data_dir", "model_dir"), writes=("output_dir",))
-def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: Path, progress: Progress) -> Outcome:
+def test(
+    *,
+    parameters_file: Path,
+    data_dir: Path,
+    model_dir: Path,
+    output_dir: Path,
+    changes: Changes = None,
+    progress: Progress,
+) -> Outcome:
     """Score the trained network and the classical methods on the test images, and write the report."""
     from emdenoise.dataset.record_file import RecordFile
     from emdenoise.files.atomic import write_json
@@ -135,7 +157,7 @@ def test(*, parameters_file: Path, data_dir: Path, model_dir: Path, output_dir: 
     from emdenoise.workloads.contract import check_division
     from emdenoise.workloads.evaluate import evaluate
 
-    config = load_config(parameters_file)
+    config = load_config(parameters_file, changes)
     workload = WORKLOADS[config.workload]
     check_division(config, workload)
     inputs = check_data(config, data_dir, "validation.h5", "test.h5")

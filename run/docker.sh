@@ -43,16 +43,19 @@ if [[ ${engine[-1]} == *podman ]]; then
 elif [ -n "${GPUS:-}" ]; then
     options+=(--gpus "$GPUS")
 fi
-[ ! -t 1 ] || options+=(--tty)
+terminal=()
+[ ! -t 1 ] || terminal=(--tty)
 
 IFS=, read -r -a tasks <<<"$1"
 for task in "${tasks[@]}"; do
     network=(--network none)
-    # The sources of the program's own machine need none; the parameters file names any other.
-    if [ "$task" = download ] && grep -Eq '^[^#]*\<source:' "$parameters" &&
-        ! grep -Eq '^[^#]*\<source: *["'\'']?(graphene|folder)\>' "$parameters"; then
-        network=()
+    # Which sources need a network the image knows; the default one needs none.
+    if [ "$task" = download ] && grep -Eq '^[^#]*\<source:' "$parameters"; then
+        sources=$("${engine[@]}" run "${options[@]}" --network none "$image" list sources) ||
+            fail "the image $image does not list its sources; make it again with: make image"
+        local_sources=$(awk '$2 == "no" { printf "%s%s", separator, $1; separator = "|" }' <<<"$sources")
+        grep -Eq "^[^#]*\\<source: *[\"']?(${local_sources:-none})\\>" "$parameters" || network=()
     fi
-    "${engine[@]}" run "${options[@]}" "${network[@]}" "$image" "$task" \
+    "${engine[@]}" run "${options[@]}" "${terminal[@]}" "${network[@]}" "$image" "$task" \
         --parameters_file="/emdenoise/parameters/$(basename "$parameters")"
 done

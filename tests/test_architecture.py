@@ -46,7 +46,7 @@ FORBIDDEN_NAMES = {"gt", "img", "arr", "lr"}
 FORBIDDEN_MODULES = {"utils", "helpers", "common", "misc"}
 TABLES = {
     "TASKS": "tasks.py",
-    "TOOLS": "cli.py",
+    "TOOLS": "tools/__init__.py",
     "FIELDS": "dataset/fields.py",
     "HEADS": "models/heads.py",
     "METRICS": "evaluation/metrics/__init__.py",

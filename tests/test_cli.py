@@ -52,13 +52,13 @@ def run_process(folder: Path, code: str, **environment: str) -> subprocess.Compl
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Path]]]:
-    """Keep name and paths, the log folder among them, of each task that a command would run."""
-    calls: list[tuple[str, dict[str, Path]]] = []
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Keep name and options, the log folder among them, of each task that a command would run."""
+    calls: list[tuple[str, dict[str, Any]]] = []
 
-    def hear(name: str, task: Task, log_dir: Path, paths: dict[str, Path]) -> int:
+    def hear(name: str, task: Task, log_dir: Path, options: dict[str, Any]) -> int:
         assert task is {**TASKS, **cli.TOOLS}[name]
-        calls.append((name, {**paths, "log_dir": log_dir}))
+        calls.append((name, {**options, "log_dir": log_dir}))
         return 0
 
     monkeypatch.setattr(cli, "run_task", hear)
@@ -80,11 +80,12 @@ def test_the_help_of_a_command_tells_each_option_with_its_default(name: str) -> 
     assert result.exit_code == 0
     words = " ".join(result.output.split())
     assert (task.__doc__ or "missing").split("\n")[0] in words
-    for option in [*list_paths(task), "log_dir"]:
+    for option in [*list_paths(task), *(["log_dir"] if name != "list" else [])]:
         assert f"--{option}" in words
         assert f"--{option.replace('_', '-')}" in words
         assert cli.MEANINGS[option] in words
-        assert f"[default: {cli.DEFAULTS[option]}]" in words
+        default = cli.DEFAULTS[option]
+        assert default is None or f"[default: {default}]" in words
 
 
 def test_a_study_has_its_own_file_and_folder(heard: list[Any]) -> None:
@@ -105,7 +106,8 @@ def test_the_version_is_that_of_the_package() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_without_options_a_task_works_in_the_workspace(name: str, heard: list[Any]) -> None:
     assert call(name).exit_code == 0
-    assert heard == [(name, {option: cli.DEFAULTS[option] for option in [*list_paths(TASKS[name]), "log_dir"]})]
+    defaults = {option: cli.DEFAULTS[option] for option in [*list_paths(TASKS[name]), "log_dir"]}
+    assert heard == [(name, defaults | {"changes": {}})]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -117,7 +119,7 @@ def test_options_are_the_same_with_underscores_and_with_hyphens(name: str, heard
             call(name, *(part for option in options for part in (f"--{change(option)}", f"some/{option}"))).exit_code
             == 0
         )
-    assert heard == 4 * [(name, {option: Path("some") / option for option in options})]
+    assert heard == 4 * [(name, {option: Path("some") / option for option in options} | {"changes": {}})]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import yaml
 
 import emdenoise
 from emdenoise import errors
-from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, main
+from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, list_paths, main
 from emdenoise.config.loading import load_config
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import EMDenoiseError
@@ -209,10 +209,12 @@ def test_the_parameters_of_the_cube_are_the_options_of_the_command_line(name: st
     parameters = CUBE["tasks"][name]["parameters"]
     both = {**parameters["inputs"], **parameters["outputs"]}
     assert len(both) == len(parameters["inputs"]) + len(parameters["outputs"])
-    assert set(both) == {option.name for option in main.commands[name].params}
+    extra = {"changes"}  # --set is for people; the cube has parameters files
+    assert set(both) | extra == {option.name for option in main.commands[name].params}
     for option, described in both.items():
         # MLCube's workspace is the folder of that name; a folder ends in a slash there.
-        assert WORKSPACE / described["default"] == DEFAULTS[option]
+        named = WORKSPACE / "parameters" / f"{DEFAULTS[option]}.parameters.yaml"
+        assert WORKSPACE / described["default"] == (named if option == "parameters_file" else DEFAULTS[option])
         is_file = option.endswith("_file")
         assert described["type"] == ("file" if is_file else "directory")
         assert described["default"].endswith("/") != is_file
@@ -227,16 +229,15 @@ def test_the_launcher_of_a_bare_machine_gives_each_task_its_folders() -> None:
         text=True,
     )
     expected = [
-        {name, *(f"--{option.name}={replace_default(str(option.name))}" for option in main.commands[name].params)}
+        {name, *(f"--{option}={replace_default(option)}" for option in [*list_paths(TASKS[name]), "log_dir"])}
         for name in TASKS
     ]
     assert [set(line.split()) for line in given.splitlines()] == expected
 
 
 def replace_default(option: str) -> str:
-    if option == "parameters_file":
-        return "FILE"
-    return f"SPACE/{DEFAULTS[option].relative_to(WORKSPACE)}"
+    folder = DEFAULTS[option]
+    return f"SPACE/{folder.name}" if folder and option != "parameters_file" else "FILE"
 
 
 @pytest.mark.parametrize("path", PARAMETERS_FILES, ids=name_of)

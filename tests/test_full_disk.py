@@ -29,7 +29,7 @@ from emdenoise.tasks import TASKS
 from emdenoise.tools import study
 from emdenoise.tools.export import export
 
-COMMANDS = {**TASKS, **TOOLS}
+COMMANDS = {name: command for name, command in {**TASKS, **TOOLS}.items() if name != "list"}
 SYSTEM_FILE = Path(__file__).parents[1] / "workspace" / "parameters" / "example.system.yaml"
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 Settings = dict[str, Any]
@@ -102,9 +102,9 @@ class Workplace:
         place = self.disk.path if self.disk and option in self.on_disk else self.root
         if option == "runs_dir":
             return self["study_dir"] / "runs"
-        return place / {"parameters_file": "tiny.yaml", "study_file": "tiny.study.yaml"}.get(
-            option, DEFAULTS[option].name
-        )
+        names = {"parameters_file": "tiny.yaml", "study_file": "tiny.study.yaml"}
+        names |= {"image_file": "image.tif", "predicted_file": "predicted.tif"}
+        return place / (names.get(option) or DEFAULTS[option].name)
 
     def run(self, name: str) -> int:
         task = COMMANDS[name]

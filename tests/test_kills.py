@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from emdenoise.cli import DEFAULTS, WORKSPACE, list_paths
+from emdenoise.cli import DEFAULTS, list_paths
 from emdenoise.tasks import TASKS
 from emdenoise.tools.study import run_study
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 def command(name: str, root: Path) -> list[str]:
     options = list_paths({**TASKS, "study": run_study}[name])
-    paths = {option: root / DEFAULTS[option].relative_to(WORKSPACE) for option in [*options, "log_dir"]}
+    paths = {option: root / DEFAULTS[option].name for option in [*options, "log_dir"]}
     for option, file in (("parameters_file", "tiny.parameters.yaml"), ("study_file", "tiny.study.yaml")):
         if option in paths:
             paths[option] = root / file

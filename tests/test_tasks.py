@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import yaml
 
-from emdenoise.cli import DEFAULTS, WORKSPACE, list_paths
+from emdenoise.cli import DEFAULTS, list_paths
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import EMDenoiseError, MissingInputError, ModelError, SettingsError, StorageError
 from emdenoise.progress import SilentProgress
@@ -53,10 +53,10 @@ class Workspace:
         self.parameters_file.write_text(yaml.safe_dump(changed), encoding="utf-8")
 
     def run(self, name: str, progress: Any = None) -> Outcome:
-        folders = {option: self.root / folder.relative_to(WORKSPACE) for option, folder in DEFAULTS.items()}
-        paths = {**folders, "parameters_file": self.parameters_file}
         task = TASKS[name]
-        return task(**{option: paths[option] for option in list_paths(task)}, progress=progress or SilentProgress())
+        paths = {option: self.root / str(DEFAULTS[option].name) for option in list_paths(task)}
+        paths["parameters_file"] = self.parameters_file
+        return task(**paths, progress=progress or SilentProgress())
 
     def copy(self, root: Path) -> "Workspace":
         shutil.copytree(self.root, root, dirs_exist_ok=True)
@@ -253,7 +253,11 @@ def test_a_test_without_classical_methods_has_a_report_too(workspace: Workspace)
         ("test", "data/test.h5", r"test\.h5 is not in the data folder; run the preprocess task first"),
         ("test", "model", r"model\.weights\.h5 is not in the model folder; run the train task first"),
         ("test", "model/model.json", r"is not in the model folder; run the train task first"),
-        ("download", "tiny.parameters.yaml", r"tiny\.parameters\.yaml: no such parameters file; give one of"),
+        (
+            "download",
+            "tiny.parameters.yaml",
+            r"tiny\.parameters\.yaml: no such parameters file; give the path of a file, or a name: default,",
+        ),
     ],
 )
 def test_a_task_whose_predecessor_is_missing_names_the_task_to_run(

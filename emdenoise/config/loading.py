@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,6 +18,8 @@ from emdenoise.errors import MissingInputError, SettingsError
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 MAX_FILE_BYTES = 1_000_000
+PACKAGE = Path(__file__).parents[1]
+PARAMETERS_FOLDER = Path("workspace") / "parameters"
 
 
 class _ParametersLoader(yaml.SafeLoader):
@@ -54,20 +57,34 @@ for _tag, _pattern, _first in (
     _ParametersLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
-def load_config(path: Path) -> RunConfig:
-    """Read and check a parameters file: any of the sections of `RunConfig`; raises like `load_settings`."""
-    return load_settings(path, RunConfig)
+def load_config(path: Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read and check a parameters file: any of the sections of `RunConfig`; raises like `load_settings`.
+
+    Parameters
+    ----------
+    path : Path
+        File, or the name of one that ships, as ``smoke``.
+    changes : mapping of str to Any, optional
+        Settings that take the place of those in the file, by name: ``{"training.epochs": 5}``.
+    """
+    return load_settings(path, RunConfig, changes=changes)
 
 
-def load_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
+def load_settings(
+    path: Path, kind: type[AnySettings], purpose: str = "parameters", changes: Mapping[str, Any] | None = None
+) -> AnySettings:
     """Read and check a file of settings.
 
     Parameters
     ----------
     path : Path
-        YAML file; what it leaves out has its default.
+        YAML file, or the name of one that ships; what it leaves out has its default.
     kind : type
         Class of the settings, as `RunConfig` or `StudyConfig`.
+    purpose : str
+        ``parameters``, ``study`` or ``system``; the files that ship are named ``NAME.PURPOSE.yaml``.
+    changes : mapping of str to Any, optional
+        Settings that take the place of those in the file, by name.
 
     Returns
     -------
@@ -81,15 +98,13 @@ def load_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
     SettingsError
         If the file is not YAML or holds unknown names or values out of bounds; all problems in one line.
     """
-    if not path.is_file():
-        raise MissingInputError(f"{path.name}: no such parameters file; give one of workspace/parameters/*.yaml.")
+    path = find_settings_file(path, purpose)
     if (num_bytes := path.stat().st_size) > MAX_FILE_BYTES:
         raise SettingsError(
-            f"{path.name}: is {num_bytes:,} bytes; a parameters file has at most {MAX_FILE_BYTES:,}; give another file."
+            f"{path.name}: is {num_bytes:,} bytes; a {purpose} file has at most {MAX_FILE_BYTES:,}; give another file."
         )
     try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.load(text, _ParametersLoader)  # noqa: S506, it is a safe loader
+        values = _read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name}: not a YAML file: {_shorten(error)}; correct the file.") from error
     except OSError as error:
@@ -99,7 +114,85 @@ def load_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
             f"{path.name}: holds {type(values).__name__}, not sections; "
             f"expected names such as {', '.join(list(kind.model_fields)[:4])}."
         )
-    return check_settings(values, kind, path.name)
+    for name, value in (changes or {}).items():
+        _put(values, name.split("."), value)
+    return check_settings(values, kind, f"{path.name} with --set {', '.join(changes)}" if changes else path.name)
+
+
+def find_settings_file(path: Path, purpose: str) -> Path:
+    """Find a file of settings by its path, or by the name of one that ships.
+
+    A name means the file in ``workspace/parameters`` of the current folder, or else the one that came with the package.
+
+    Parameters
+    ----------
+    path : Path
+        A file that exists, or a name such as ``smoke``.
+    purpose : str
+        ``parameters``, ``study`` or ``system``.
+
+    Raises
+    ------
+    MissingInputError
+        If there is neither; names the nearest and lists the known ones.
+
+    Examples
+    --------
+    >>> find_settings_file(Path("smoke"), "parameters").name
+    'smoke.parameters.yaml'
+    """
+    if path.is_file():
+        return path
+    ending = f".{purpose}.yaml"
+    # Later ones win: the caller's own files over those in the package, or in the checkout that the package lies in.
+    folders = (PACKAGE.parent / PARAMETERS_FOLDER, PACKAGE / "parameters", PARAMETERS_FOLDER)
+    known = {
+        found.name.removesuffix(ending): found for folder in folders for found in sorted(folder.glob(f"*{ending}"))
+    }
+    if str(path) in known:
+        return known[str(path)]
+    nearest = get_close_matches(path.name.removesuffix(ending), known, n=1)
+    advice = f"did you mean {nearest[0]}? Give" if nearest else "give"
+    raise MissingInputError(
+        f"{path.name}: no such {purpose} file; {advice} the path of a file, or a name: {', '.join(sorted(known))}."
+    )
+
+
+def read_change(text: str) -> tuple[str, Any]:
+    """Read a change of a setting as the command line gives it.
+
+    Raises
+    ------
+    SettingsError
+        If it is not ``NAME=VALUE`` with a value in YAML.
+
+    Examples
+    --------
+    >>> read_change("training.learning_rate=1e-3"), read_change("model.filters=[8, 16]")
+    (('training.learning_rate', 0.001), ('model.filters', [8, 16]))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not all(part.isidentifier() for part in name.split(".")):
+        raise SettingsError(f"--set {text} is no change; give NAME=VALUE, as --set training.epochs=5.")
+    try:
+        return name, _read_yaml(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(
+            f"--set {text} has no value in YAML: {getattr(error, 'problem', error)}; give a number, text or [1, 2]."
+        ) from error
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _ParametersLoader)  # noqa: S506, it is a safe loader
+
+
+def _put(settings: dict[str, Any], parts: list[str], value: Any) -> None:
+    """Put a value in its place, in sections that are made where they are absent."""
+    for part in parts[:-1]:
+        if not isinstance(settings.get(part), dict):
+            settings[part] = {}
+        settings = settings[part]
+    settings[parts[-1]] = value
 
 
 def check_settings(values: dict[str, Any], kind: type[AnySettings], name: str) -> AnySettings:
@@ -124,7 +217,7 @@ def check_settings(values: dict[str, Any], kind: type[AnySettings], name: str) -
         return kind.model_validate_json(to_json(values, inf_nan_mode="strings"))
     except ValidationError as error:
         problems = "; ".join(_explain(detail, kind, values) for detail in error.errors())
-        raise SettingsError(f"{name}: {problems}.") from error
+        raise SettingsError(f"{name}: {problems}{'' if problems.endswith('?') else '.'}") from error
 
 
 def hash_settings(settings: BaseModel) -> str:

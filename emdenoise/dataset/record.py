@@ -82,6 +82,8 @@ class Source:
     describe_intensity : callable
         ``(config) -> text``: what the stored intensities from 0 to 1 are, for the report; empty where they have no
         common meaning.
+    needs_network : bool
+        Whether a download needs a network, unless it has a mirror.
     """
 
     description: str
@@ -94,3 +96,4 @@ class Source:
     image_size_px: Callable[[RunConfig], int] = lambda config: config.data.tile_size_px
     settings_sections: tuple[str, ...] = ("data",)
     describe_intensity: Callable[[RunConfig], str] = lambda config: ""
+    needs_network: bool = False

@@ -1,9 +1,9 @@
 """Keeping two tasks out of each other's folders: one may write, or several may read.
 
-Locks are those of the system (`flock`): they end with the process, however it ends, and leave no file behind.
+Locks are those of the system (`flock`): they end with the process, however it ends, and leave no file behind. A system
+without `flock` has no locks.
 """
 
-import fcntl
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +13,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from emdenoise.errors import StorageError, explain_os_errors
 from emdenoise.processes import find_processes
+
+try:
+    import fcntl
+except ImportError:  # neither Linux nor macOS
+    fcntl = None  # type: ignore[assignment]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -40,7 +45,8 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
         return
     try:
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StorageError(
                 f"{folder.name} is in use by another task; wait until it ends, or give another folder."

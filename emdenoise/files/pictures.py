@@ -28,14 +28,12 @@ def check_picture(path: Path, shape: tuple[int, ...] = (), dtype: Any = np.float
         If the ending is unknown, or a TIFF cannot hold as much.
     """
     if path.suffix.lower() not in TIFF_SUFFIXES + HDF5_SUFFIXES:
-        raise SettingsError(
-            f"--predicted_file is {path.name}; its ending must be .tif or .h5; give another name to the file."
-        )
+        raise SettingsError(f"--output is {path.name}; its ending must be .tif or .h5; give another name to the file.")
     num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if path.suffix.lower() in TIFF_SUFFIXES and num_bytes > MAX_TIFF_BYTES:
         raise SettingsError(
-            f"--predicted_file is {path.name}; the result has {num_bytes / 2**30:.1f} GiB, a TIFF holds 4; give a file "
-            "that ends in .h5."
+            f"the result {path.name} has {num_bytes / 2**30:.1f} GiB, a TIFF holds 4; give an --output that ends in "
+            ".h5."
         )
 
 

@@ -125,7 +125,7 @@ def _call_within(call: Callable[[], Result], memory_bytes: int, seconds: int) ->
     """Call within bounds: memory beyond them is a `MemoryError`; the alarm ends the process, in whatever loop it is."""
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     wanted = _measure_address_space() + memory_bytes
-    with suppress(ValueError):  # the system does not bound memory, or bounds it more tightly
+    with suppress(ValueError, OSError):  # the system does not bound memory (macOS), or bounds it more tightly
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
     signal.alarm(seconds)
     try:

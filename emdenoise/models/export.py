@@ -1,6 +1,8 @@
 """A trained network in the formats of inference engines, and these engines as functions; how good it is, others say."""
 
+import errno
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -170,7 +172,10 @@ def _write_openvino_int8(model: keras.Model, path: Path, examples: Examples) -> 
 def _make_sure_of_room(folder: Path, *, num_bytes: int) -> None:
     """Raise the system's error where the disk has no room: the engines cut a file short then, and do not say so."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, num_bytes)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        elif shutil.disk_usage(folder).free < num_bytes:  # macOS
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 FORMATS = {

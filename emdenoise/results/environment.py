@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from emdenoise.processes import count_processors
+
 PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "scipy", "scikit-image", "h5py", "abtem", "ase")
 COMMIT_VARIABLE = "EMDENOISE_COMMIT"
 """Set in the container image, which has no git."""
@@ -33,7 +35,7 @@ def describe_environment(accelerators: list[str]) -> dict[str, object]:
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu_model": _read_cpu_model(),
-        "cpu_count": len(os.sched_getaffinity(0)),
+        "cpu_count": count_processors(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "accelerators": accelerators,
         "packages": {name: found for name in PACKAGES if (found := _find_version(name)) is not None},

@@ -4,7 +4,6 @@ Atoms come from `specimens`, the image from `microscope`, the noise from `noise`
 here they become records. What comes out depends on the recipe alone (`graphene.hash_recipe`).
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale
 from emdenoise.dataset.record import Record, Split
 from emdenoise.files.sandbox import end_with_parent
+from emdenoise.processes import count_processors
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import apply_dead_pixels, apply_readout_noise, apply_shot_noise, make_beam_profile
 from emdenoise.simulation.labels import paint_mask
@@ -182,7 +182,7 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
 @contextmanager
 def open_pool(num_workers: int | None = None) -> Iterator[Executor]:
     """Start processes for `simulate_split`, one per processor that this process may use unless told otherwise."""
-    num_workers = num_workers or len(os.sched_getaffinity(0))
+    num_workers = num_workers or count_processors()
     with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         yield pool
 

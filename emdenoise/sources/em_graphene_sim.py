@@ -221,4 +221,5 @@ EM_GRAPHENE_SIM = Source(
     read=read_em_graphene_sim,
     image_size_px=lambda config: IMAGE_SHAPE[0],
     choose_scales=choose_em_graphene_sim_scales,
+    needs_network=True,
 )

@@ -192,4 +192,5 @@ EMPS = Source(
     read=read_emps,
     label_names=lambda config: ["background", "particle"],
     choose_scales=choose_emps_scales,
+    needs_network=True,
 )

@@ -370,4 +370,5 @@ FOLDER = Source(
     read=read_folder,
     label_names=lambda config: list(config.data.mask_labels),
     choose_scales=choose_folder_scales,
+    needs_network=False,
 )

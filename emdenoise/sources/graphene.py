@@ -163,4 +163,5 @@ GRAPHENE = Source(
     settings_sections=("data", "simulation"),
     describe_intensity=describe_window,
     choose_scales=choose_graphene_scales,
+    needs_network=False,
 )

@@ -1,1 +1,18 @@
-"""Commands beside the four tasks: one module a command, and what some of them share."""
+"""TOOLS: the commands beside the four tasks. A new one is a module of its own and a line here."""
+
+from collections.abc import Callable
+
+from emdenoise.tasks import Outcome
+from emdenoise.tools import check, crate, export, listing, predict, study, submit, verify
+
+TOOLS: dict[str, Callable[..., Outcome]] = {
+    "study": study.run_study,
+    "verify": verify.verify,
+    "rescore": verify.rescore,
+    "submit": submit.submit,
+    "check": check.check,
+    "crate": crate.crate,
+    "predict": predict.predict,
+    "export": export.export,
+    "list": listing.list_names,
+}

@@ -97,7 +97,7 @@ def stage_images(path: Path, scratch: Path, config: RunConfig) -> Iterator[Stage
         If there is no room for the scratch file.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path.parent.name}/{path.name} is not there; give an --image_file that exists.")
+        raise MissingInputError(f"{path.parent.name}/{path.name} is not there; give a file that exists.")
     try:
         scales, pixel_size_angstrom = read_sandboxed(partial(_stage, scratch, config), path)
         with h5py.File(scratch) as file:

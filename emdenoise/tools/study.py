@@ -5,6 +5,7 @@ of a study may be done by processes of their own, on several machines at once: f
 """
 
 from pathlib import Path
+from typing import Any
 
 from emdenoise import __version__
 from emdenoise.config.loading import hash_settings, load_settings
@@ -21,7 +22,7 @@ Configs = dict[RunKey, RunConfig]
 
 def run_study(*, study_file: Path, study_dir: Path, part: str = DEFAULT_PART, progress: Progress) -> Outcome:
     """Run every combination of a study file and compare them, or do a part of that; goes on where it was stopped."""
-    study = load_settings(study_file, StudyConfig)
+    study = load_settings(study_file, StudyConfig, "study")
     configs = list_runs(study)
     if part == "list":
         return _show_runs(study, configs, study_dir)
@@ -184,7 +185,7 @@ def _train(config: RunConfig, key: RunKey, study_dir: Path, progress: Progress) 
         if shared is not None and has_model(shared) and not has_model(pretrained):
             copy_model(shared, pretrained)
         data_dir = study_dir / "images" / key.condition / "data"
-        folders = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": folder / "output"}
+        folders: dict[str, Any] = {"data_dir": data_dir, "model_dir": folder / "model", "output_dir": folder / "output"}
         train(parameters_file=parameters_file, **folders, progress=progress)
     if shared is not None and has_model(pretrained) and not has_model(shared):
         copy_model(pretrained, shared)
@@ -194,7 +195,7 @@ def _test(config: RunConfig, key: RunKey, condition: str, study_dir: Path, progr
     """Test one run on the images of a condition, unless that is done; returns the folder of the results."""
     place = _locate_test(key, condition, study_dir)
     if not _is_tested(config, key, condition, study_dir):
-        folders = {
+        folders: dict[str, Any] = {
             "data_dir": study_dir / "images" / condition / "data",
             "model_dir": study_dir / "runs" / key.name / "model",
             "output_dir": place / "output",

@@ -21,7 +21,7 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
     from emdenoise.tools.archive import write_archive
     from emdenoise.tools.packing import SystemDescription, build_package
 
-    system = load_settings(system_file, SystemDescription)
+    system = load_settings(system_file, SystemDescription, "system")
     runs = sorted(path.parent for path in runs_dir.glob("*/output") if path.is_dir())
     with ExitStack() as stack:
         place = package_file.resolve().parent

@@ -1,6 +1,7 @@
 """Doing a result again: `verify` repeats the run, `rescore` tests its weights again; both say where it differs."""
 
 from pathlib import Path
+from typing import Any
 
 from emdenoise.errors import EXIT_REFUTED
 from emdenoise.files.locks import hold_folders
@@ -16,7 +17,7 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """
     parameters_file = make_data(result_dir, work_dir, progress)
     data_dir, model_dir, output_dir = (work_dir / name for name in ("data", "model", "output"))
-    folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
+    folders: dict[str, Any] = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     train(parameters_file=parameters_file, **folders, progress=progress)
     test(parameters_file=parameters_file, **folders, progress=progress)
     return _judge(result_dir, output_dir, data_dir, is_trained_again=True)
@@ -26,7 +27,7 @@ def verify(*, result_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
 def rescore(*, result_dir: Path, data_dir: Path, model_dir: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Test the weights of a result again, and say whether the scores come out equal."""
     parameters_file, output_dir = write_settings(result_dir, work_dir), work_dir / "output"
-    folders = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
+    folders: dict[str, Any] = {"data_dir": data_dir, "model_dir": model_dir, "output_dir": output_dir}
     test(parameters_file=parameters_file, **folders, progress=progress)
     return _judge(result_dir, output_dir, data_dir, is_trained_again=False)
 

@@ -29,8 +29,9 @@ STATE_FILE = "state.json"
 History = list[dict[str, float]]
 """Figures of each epoch so far, by name."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send ahead of the end of a job's time, or before they give its place to another."""
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""What schedulers send ahead of the end of a job's time, or before they give its place to another;
+not every system has both."""
 
 
 @dataclass

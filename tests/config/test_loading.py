@@ -154,7 +154,7 @@ def test_a_file_that_is_no_parameters_file_is_one_line(load: Any, text: str | by
 
 def test_a_missing_file_says_where_parameters_files_are(tmp_path: Path) -> None:
     with pytest.raises(
-        MissingInputError, match=r"none\.yaml: no such parameters file; give one of workspace/parameters"
+        MissingInputError, match=r"none\.yaml: no such parameters file; give the path of a file, or a name: default, "
     ):
         load_config(tmp_path / "none.yaml")
     with pytest.raises(MissingInputError, match="no such parameters file"):

@@ -22,12 +22,12 @@ seeds: [0, 1]
 def load(folder: Path, text: str) -> StudyConfig:
     path = folder / "labels.study.yaml"
     path.write_text(text)
-    return load_settings(path, StudyConfig)
+    return load_settings(path, StudyConfig, "study")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.study.yaml")), ids=lambda path: path.name)
 def test_a_study_file_of_the_project_loads_and_says_its_command(path: Path) -> None:
-    assert list_runs(load_settings(path, StudyConfig))
+    assert list_runs(load_settings(path, StudyConfig, "study"))
     assert f"emdenoise study --study_file=workspace/parameters/{path.name}" in path.read_text()
 
 

@@ -49,9 +49,11 @@ def test_a_strip_that_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_names_and_sizes_that_cannot_be_written_are_one_line() -> None:
-    with pytest.raises(SettingsError, match=r"--predicted_file is a\.jpg; its ending must be \.tif or \.h5; give"):
+    with pytest.raises(SettingsError, match=r"--output is a\.jpg; its ending must be \.tif or \.h5; give"):
         check_picture(Path("a.jpg"))
-    with pytest.raises(SettingsError, match=r"the result has 5\.0 GiB, a TIFF holds 4; give a file that ends in \.h5"):
+    with pytest.raises(
+        SettingsError, match=r"the result a\.tif has 5\.0 GiB, a TIFF holds 4; give an --output that ends in \.h5"
+    ):
         check_picture(Path("a.tif"), (5, 2**14, 2**14))
     check_picture(Path("a.h5"), (5, 2**14, 2**14))
     check_picture(Path("a.tif"), (5, 2**14, 2**14), np.uint8)

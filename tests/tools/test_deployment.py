@@ -34,7 +34,7 @@ from emdenoise.models.export import FORMATS
 from emdenoise.models.tiling import make_method
 from emdenoise.progress import SilentProgress
 from emdenoise.tasks import TASKS
-from emdenoise.tools import deployment
+from emdenoise.tools import export as export_tool
 from emdenoise.tools.export import export
 from emdenoise.tools.predict import predict
 
@@ -193,7 +193,7 @@ def test_an_export_that_loses_too_much_is_refused_and_says_so(
 ) -> None:
     pytest.importorskip("openvino")
     loss = Agreement(2, max_deviation=0.3, psnr_loss_db=0.0123)
-    monkeypatch.setattr(deployment, "_compare", lambda *arguments: {"float32": loss})
+    monkeypatch.setattr(export_tool, "_compare", lambda *arguments: {"float32": loss})
     outcome = run_export(finished, tmp_path, "openvino")
     assert outcome.exit_code == EXIT_REFUTED
     assert outcome.message == "REFUSED: PSNR loss 0.0123 dB, at most 0.01 allowed; do not use it."
