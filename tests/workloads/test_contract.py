@@ -63,6 +63,11 @@ def test_another_loss_cannot_reach_the_target() -> None:
     assert replace(WORKLOADS["denoise"], target=TARGET).find_target(config) is None
 
 
+def test_a_workload_that_fixes_no_loss_has_its_target_with_any() -> None:
+    workload = replace(WORKLOADS["denoise"], closed={}, target=TARGET)
+    assert workload.find_target(make_closed(division="open", training={"loss": "mean_absolute_error"})) == TARGET
+
+
 FIXED: list[tuple[str, Any, str]] = [
     ("data.source", "emps", "emps, fixed to graphene"),
     ("data.seed", 1, "1, fixed to 0"),
