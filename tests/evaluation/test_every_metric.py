@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ def test_each_image_is_scored_by_itself(metric: Metric, kind: Kind) -> None:
         alone = metric.collect(Case(result[one], truth[one], names, atoms[one], np.array([PIXEL_SIZE_ANGSTROM])))
         for name, values in alone.items():
             assert values == pytest.approx(whole[name][one], nan_ok=True)
+
+
+@EVERY_KIND
+def test_another_result_of_the_same_images_has_scores_of_its_own(metric: Metric, kind: Kind) -> None:
+    truth, atoms = draw_truth(kind)
+    pixel_sizes = np.full(NUM_IMAGES, PIXEL_SIZE_ANGSTROM)
+    case = Case(truth, truth, LABEL_NAMES if kind == "labels" else [], atoms, pixel_sizes)
+    metric.collect(case)
+    again = metric.collect(replace(case, result=disturb(truth, kind, 0.1)))
+    assert again[metric.name] == pytest.approx(collect(metric, kind, 0.1)[metric.name])
 
 
 @EVERY_KIND
