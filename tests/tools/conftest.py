@@ -24,8 +24,12 @@ def trained(
     """Train a network of each workload; the folder has the name of the workload."""
     folder = tmp_path_factory.mktemp("trained") / request.param
     folder.mkdir()
-    loss = WORKLOADS[request.param].closed["training.loss"]
-    settings = tiny_settings(workload=request.param, training={"loss": loss, "epochs": 1})
+    workload = WORKLOADS[request.param]
+    learned, compared = (
+        {"loss": workload.closed["training.loss"], "epochs": 1},
+        {"baselines": list(workload.baselines[:1])},
+    )
+    settings = tiny_settings(workload=request.param, training=learned, evaluation=compared)
     (folder / "tiny.parameters.yaml").write_text(yaml.safe_dump(settings))
     paths = {name: folder / name for name in ("raw_data_dir", "data_dir", "model_dir", "output_dir")}
     paths["parameters_file"] = folder / "tiny.parameters.yaml"

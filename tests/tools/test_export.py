@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from emdenoise.models.export import FORMATS
 from emdenoise.progress import SilentProgress
 from emdenoise.tools import export as export_module
 from emdenoise.tools.export import export
+from emdenoise.workloads import WORKLOADS
 
 NO_PROGRESS = SilentProgress()
 
@@ -94,6 +96,16 @@ def test_an_export_that_loses_too_much_is_refused_and_says_so(
     assert outcome.exit_code == EXIT_REFUTED
     assert outcome.message == "REFUSED: PSNR loss 0.0123 dB, at most 0.01 allowed; do not use it."
     assert not json.loads((tmp_path / "export.json").read_text())["precisions"]["float32"]["is_good"]
+
+
+def test_a_network_of_several_images_is_refused_in_one_line(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = replace(WORKLOADS[trained.name], inputs=("noisy", "wave"))
+    monkeypatch.setitem(WORKLOADS, trained.name, workload)
+    with pytest.raises(SettingsError, match=r"only networks from one image .* use `emdenoise predict`"):
+        run_export(trained, tmp_path, "openvino")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_format_is_one_line(trained: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,7 +23,9 @@ from emdenoise.files.pictures import write_pictures
 from emdenoise.models.checkpoints import load_model
 from emdenoise.models.tiling import TiledMethod
 from emdenoise.progress import SilentProgress
+from emdenoise.tools import predict as predict_module
 from emdenoise.tools.predict import predict
+from emdenoise.tools.trained import load_trained
 
 NO_PROGRESS = SilentProgress()
 LOW, HIGH = 0.6, 1.4
@@ -89,3 +93,21 @@ def test_what_cannot_be_predicted_is_one_line_and_leaves_no_file(
     description = json.loads((model_dir / "model.json").read_text())
     (model_dir / "model.json").write_text(json.dumps(description | {"workload": "other"}))
     refuse(ModelError, r"model\.json: workload is other")
+
+
+def test_a_network_of_several_images_is_refused_in_one_line(
+    trained: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_other(model_dir: Path) -> Any:
+        config, model = load_trained(model_dir)
+        return config, replace(model, network=replace(model.network, inputs=("noisy", "wave")))
+
+    monkeypatch.setattr(predict_module, "load_trained", load_other)
+    with pytest.raises(SettingsError, match=r"the network needs noisy and wave; .* has one image to give"):
+        predict(
+            image_file=image_file,
+            model_dir=trained / "model_dir",
+            predicted_file=tmp_path / "out" / "a.tif",
+            progress=NO_PROGRESS,
+        )
+    assert not (tmp_path / "out").exists()
