@@ -16,6 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.record_file import RecordFile, write_records
+from emdenoise.results.task_record import TaskRecorder
+
+HASH = "0123456789abcdef" * 4
+HASH_OF_NOTHING = hashlib.sha256(b"").hexdigest()
+METHODS = ("noisy", "gaussian", "median", "network")
 
 # The same examples in every run; a slow machine is no failure.
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=40)
@@ -187,6 +192,43 @@ def logs_of_this_test_alone() -> Iterator[None]:
     """Close the logs that the tasks of a test opened."""
     with close_logs():
         yield
+
+
+@pytest.fixture
+def write_run(tiny_config: Callable[..., RunConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Give a function that writes the records of tasks into the output folder, as a finished run has them."""
+
+    def write(*tasks: Any, run: RunConfig | None = None) -> Path:
+        history = [
+            {"epoch": epoch, "loss": 1 / epoch, "validation_loss": 1.1 / epoch, "learning_rate": 0.01}
+            | {"train_s": 2.0, "validation_s": 0.5, "images_per_second": 50.0}
+            for epoch in (1, 2, 3)
+        ]
+        results: dict[str, dict[str, Any]] = {
+            "preprocess": {"file_sha256": dict.fromkeys(("train.h5", "test.h5"), HASH_OF_NOTHING)},
+            "train": {
+                "num_parameters": 12345,
+                "images_per_second": 50.0,
+                "first_step_s": 1.5,
+                "best_epoch": 3,
+                "num_continued_epochs": 0,
+                "history": history,
+            },
+            "test": {
+                "choices": {"gaussian": "strength 2, beam left in", "median": "strength 3, beam left in"},
+                "captions": {name: [f"{name}  20.5 dB", f"{name}  21.5 dB"] for name in METHODS},
+                "latency": {"p50_ms": 1.0, "p99_ms": 2.0},
+            },
+        }
+        for task in tasks:
+            outputs = {"preprocess": {"train.h5": HASH, "test.h5": HASH}, "train": {"weights": HASH}}.get(task, {})
+            inputs = {"weights": HASH} if task == "test" else {}
+            TaskRecorder(task, run or tiny_config()).finish(
+                tmp_path / "output", inputs, outputs, results.get(task), ["GPU 9000"]
+            )
+        return tmp_path / "output"
+
+    return write
 
 
 RUN_TIMES = {

@@ -110,7 +110,8 @@ class Workload:
     def find_target(self, config: RunConfig) -> Target | None:
         """Give the target of a run; None where its images or its loss are not those of the closed division."""
         is_reference = (config.data, config.simulation) == (type(config.data)(), SimulationSettings())
-        return self.target if is_reference and config.training.loss == self.closed["training.loss"] else None
+        fixed_loss = self.closed.get("training.loss", config.training.loss)
+        return self.target if is_reference and config.training.loss == fixed_loss else None
 
 
 def check_division(config: RunConfig, workload: Workload) -> None:

@@ -1,105 +1,228 @@
-"""What holds for every entry of BASELINES."""
+"""What holds for every entry of BASELINES: of its kind, fitted to examples, a method like a network."""
 
+import json
+from functools import cache
 from importlib.util import find_spec
-from typing import get_args
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from emdenoise.config.schema import EvaluationSettings
-from emdenoise.evaluation.baselines.filters import BASELINES, TunedBaseline
-from emdenoise.evaluation.metrics.intensity import mse, psnr
+from emdenoise.arrays import Sample
+from emdenoise.config.schema import RunConfig
+from emdenoise.dataset.fields import FIELDS, Kind
+from emdenoise.evaluation.baselines import BASELINES, Examples, FittedMethod, fit_baselines
+from emdenoise.evaluation.metrics import psnr
+from emdenoise.evaluation.metrics.masks import score_masks
+from emdenoise.models.heads import HEADS
 from emdenoise.seeding import make_generator
+from emdenoise.workloads import WORKLOADS
 
 needs_bm3d = pytest.mark.skipif(find_spec("bm3d") is None, reason="bm3d is an extra that is not installed")
-NAMES = [pytest.param(name, marks=needs_bm3d if name == "bm3d" else ()) for name in BASELINES]
-SHAPE = (32, 40)
-
 ROUNDING = {"bm3d": 1e-5}
 """Its threads add in any order; all other methods give the same bits."""
-
-pytestmark = pytest.mark.parametrize("name", NAMES)
-
-
-def draw_pair(seed: int = 0, *, electrons: float = 20.0, num_images: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one wave over the image, counted with Poisson noise."""
-    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    clean = 0.5 + 0.2 * np.sin(2 * np.pi * rows / SHAPE[0]) * np.cos(2 * np.pi * columns / SHAPE[1])
-    clean = np.stack([clean.astype(np.float32)] * num_images)
-    noisy = make_generator(seed, "test").poisson(clean * electrons) / electrons
-    return noisy.astype(np.float32), clean
+LABEL_NAMES = ["ground", "disc"]
 
 
-def make_baseline(name: str, *, flatten_px: float | None = None, is_stabilised: bool = False) -> TunedBaseline:
-    strengths = BASELINES[name].strengths
-    return TunedBaseline(name, strengths[len(strengths) // 2], flatten_px, is_stabilised)
+def list_names(kind: Kind | None = None) -> list[object]:
+    return [
+        pytest.param(name, marks=needs_bm3d if name == "bm3d" else ())
+        for name, baseline in BASELINES.items()
+        if kind in (None, baseline.kind)
+    ]
 
 
-def test_it_can_be_named_in_the_parameters_file(name: str) -> None:
-    choices, *_ = get_args(EvaluationSettings.model_fields["baselines"].annotation)
-    assert name in get_args(choices)
+every_baseline = pytest.mark.parametrize("name", list_names())
+every_filter = pytest.mark.parametrize("name", list_names("intensity"))
+every_segmentation = pytest.mark.parametrize("name", list_names("labels"))
 
 
-def test_its_strengths_rise(name: str) -> None:
-    strengths = BASELINES[name].strengths
-    assert list(strengths) == sorted(set(strengths))
-    assert strengths[0] > 0
+def draw_images(
+    kind: Kind, seed: int, *, num_images: int = 2, shape: tuple[int, int] = (64, 64), is_bright: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw images, counted with Poisson noise, and their truth.
+
+    Labels are of discs of three times the intensity of the ground, or a third of it; intensities are one wave over the
+    image.
+    """
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    rng = make_generator(seed, "test")
+    if kind == "intensity":
+        clean = 0.5 + 0.2 * np.sin(2 * np.pi * rows / shape[0]) * np.cos(2 * np.pi * columns / shape[1])
+        truth = np.stack([clean.astype(np.float32)] * num_images)
+        return (rng.poisson(truth * 20) / 20).astype(np.float32), truth
+    mask = np.zeros((num_images, *shape), np.uint8)
+    for one in mask:
+        for row, column in rng.uniform(0.2, 0.8, (2, 2)) * shape:
+            one[(rows - row) ** 2 + (columns - column) ** 2 <= 11**2] = 1
+    return (rng.poisson(np.where(mask == is_bright, 0.75, 0.25) * 40) / 40).astype(np.float32), mask
 
 
-def test_every_strength_gives_images_of_the_same_shape_and_type(name: str) -> None:
-    noisy, _ = draw_pair()
-    results = [TunedBaseline(name, strength, 4.0, False)(noisy) for strength in BASELINES[name].strengths]
-    for denoised in results:
-        assert denoised.dtype == np.float32
-        assert denoised.shape == noisy.shape
-        assert np.isfinite(denoised).all()
+def as_sample(noisy: np.ndarray) -> Sample:
+    return {"noisy": noisy[..., None]}
 
 
-def test_more_strength_leaves_less_of_the_noise(name: str) -> None:
-    noisy, _ = draw_pair()
-    strengths = BASELINES[name].strengths
-    weak, strong = (TunedBaseline(name, strength, None, True)(noisy) for strength in (strengths[0], strengths[-1]))
-    assert mse(strong, noisy)[0] > mse(weak, noisy)[0]
+def fit_once(name: str, noisy: np.ndarray, truth: np.ndarray, black_level: float = 0.0) -> FittedMethod:
+    examples = Examples(as_sample(noisy), truth, LABEL_NAMES, black_level)
+    return fit_baselines([name], examples)[name]
 
 
-@pytest.mark.parametrize("is_stabilised", [False, True])
-@pytest.mark.parametrize("value", [0.0, 0.5])
-def test_an_even_image_stays_as_it_is(name: str, value: float, is_stabilised: bool) -> None:
-    even = np.full((1, *SHAPE), value, np.float32)
-    for flatten_px in (None, 4.0):
-        denoised = make_baseline(name, flatten_px=flatten_px, is_stabilised=is_stabilised)(even)
-        assert denoised.dtype == np.float32
-        assert denoised == pytest.approx(even, abs=1e-6)
+@cache
+def fit(name: str, is_bright: bool = True, black_level: float = 0.0) -> FittedMethod:
+    noisy, truth = draw_images(BASELINES[name].kind, 0, is_bright=is_bright)
+    if BASELINES[name].kind == "intensity":
+        truth = truth + np.float32(black_level)
+    return fit_once(name, noisy + np.float32(black_level), truth, black_level)
 
 
-@pytest.mark.parametrize("is_stabilised", [False, True])
-def test_it_takes_counting_noise_off_a_smooth_image(name: str, is_stabilised: bool) -> None:
-    noisy, clean = draw_pair()
-    denoised = make_baseline(name, is_stabilised=is_stabilised)(noisy)
-    gain = psnr(denoised, clean, data_range=1) - psnr(noisy, clean, data_range=1)
-    assert gain[0] > 3
-    assert denoised.mean() == pytest.approx(clean.mean(), rel=0.03)
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_parameters_file_of_a_workload_of_its_kind_can_name_it_and_no_other(name: str) -> None:
+    assert BASELINES[name].description.endswith(".")
+    for workload in WORKLOADS.values():
+        training = {"loss": workload.closed["training.loss"]}
+        settings = {"workload": workload.name, "training": training, "evaluation": {"baselines": [name]}}
+        if FIELDS[workload.truth].kind == BASELINES[name].kind:
+            config = RunConfig.model_validate_json(json.dumps(settings))
+            assert workload.choose_baselines(config) == (name,)
+        else:
+            with pytest.raises(ValidationError, match=f"names {name}; workload {workload.name} can use"):
+                RunConfig.model_validate_json(json.dumps(settings))
 
 
-@pytest.mark.parametrize("is_stabilised", [False, True])
-def test_twice_the_intensity_gives_twice_the_result(name: str, is_stabilised: bool) -> None:
-    noisy, _ = draw_pair()
-    baseline = make_baseline(name, flatten_px=4.0, is_stabilised=is_stabilised)
-    assert baseline(2 * noisy) / 2 == pytest.approx(baseline(noisy), abs=2e-4)
+@every_baseline
+@pytest.mark.parametrize("shape", [(64, 64), (40, 56)])
+def test_results_have_the_shape_of_the_images_and_the_type_of_a_network(name: str, shape: tuple[int, int]) -> None:
+    noisy, truth = draw_images(BASELINES[name].kind, 2, shape=shape)
+    result = fit(name)(as_sample(noisy))
+    assert result.dtype == HEADS[BASELINES[name].kind].dtype
+    assert result.shape == truth.shape
+    assert np.isfinite(result).all()
+    if BASELINES[name].kind == "labels":
+        assert result.max() < len(LABEL_NAMES)
 
 
-def test_it_gives_an_image_the_same_result_again_in_any_batch_and_leaves_its_input_alone(name: str) -> None:
-    noisy, _ = draw_pair(num_images=2)
-    before = noisy.copy()
-    baseline = make_baseline(name, flatten_px=4.0, is_stabilised=True)
-    assert baseline(noisy)[1:] == pytest.approx(baseline(noisy[1:]), rel=0, abs=ROUNDING.get(name, 0))
+@every_baseline
+def test_the_same_examples_give_the_same_choice_and_the_same_results(name: str) -> None:
+    noisy, _ = draw_images(BASELINES[name].kind, 3)
+    once, again = fit(name), fit_once(name, *draw_images(BASELINES[name].kind, 0))
+    assert once.describe() == again.describe()
+    results = [method(as_sample(noisy)) for method in (once, again)]
+    assert results[0] == pytest.approx(results[1], rel=0, abs=ROUNDING.get(name, 0))
+
+
+@every_baseline
+def test_an_image_has_the_same_result_in_any_batch_and_stays_as_it_was(name: str) -> None:
+    noisy, _ = draw_images(BASELINES[name].kind, 3)
+    before, method = noisy.copy(), fit(name)
+    whole, alone = method(as_sample(noisy)), method(as_sample(noisy[1:]))
+    assert whole[1:] == pytest.approx(alone, rel=0, abs=ROUNDING.get(name, 0))
     assert np.array_equal(noisy, before)
 
 
-def test_dead_pixels_are_repaired_first(name: str) -> None:
-    noisy, clean = draw_pair(electrons=1000.0)
-    damaged = noisy.copy()
-    damaged[0, 5, 5] = damaged[0, 20, 30] = 0
-    denoised = make_baseline(name)(damaged)
-    for row, column in ((5, 5), (20, 30)):
-        assert denoised[0, row, column] == pytest.approx(clean[0, row, column], abs=0.1)
+@every_baseline
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_an_even_image_gets_an_even_result(name: str, value: float) -> None:
+    even = np.full((1, 40, 40), value, np.float32)
+    expected = even if BASELINES[name].kind == "intensity" else 0
+    assert fit(name)(as_sample(even)) == pytest.approx(expected, abs=1e-6)
+
+
+@every_baseline
+def test_a_stored_black_level_does_not_matter(name: str) -> None:
+    noisy, _ = draw_images(BASELINES[name].kind, 3)
+    shifted = fit(name, black_level=-0.25)(as_sample(noisy - np.float32(0.25)))
+    result = fit(name)(as_sample(noisy))
+    if BASELINES[name].kind == "intensity":
+        assert shifted + 0.25 == pytest.approx(result, abs=1e-3)
+    else:
+        assert np.mean(shifted != result) < 0.01
+
+
+@every_baseline
+def test_it_says_what_was_chosen(name: str) -> None:
+    chosen = fit(name).describe()
+    assert "beam " in chosen
+    assert "\n" not in chosen
+
+
+@every_filter
+def test_it_takes_counting_noise_off_a_smooth_image(name: str) -> None:
+    noisy, clean = draw_images("intensity", 1)
+    denoised = fit(name)(as_sample(noisy))
+    gain = psnr(denoised, clean, data_range=1) - psnr(noisy, clean, data_range=1)
+    assert gain.min() > 3
+    assert denoised.mean() == pytest.approx(clean.mean(), rel=0.03)
+
+
+@every_filter
+def test_twice_the_intensity_gives_twice_the_result(name: str) -> None:
+    noisy, _ = draw_images("intensity", 1)
+    method = fit(name)
+    assert method(as_sample(2 * noisy)) / 2 == pytest.approx(method(as_sample(noisy)), abs=2e-4)
+
+
+@every_segmentation
+@pytest.mark.parametrize("is_bright", [True, False])
+def test_it_finds_discs_of_either_polarity_in_counting_noise(name: str, is_bright: bool) -> None:
+    noisy, mask = draw_images("labels", 1, num_images=4, is_bright=is_bright)
+    scores = score_masks(fit(name, is_bright)(as_sample(noisy)), mask, LABEL_NAMES)
+    assert scores["dice_disc"].min() > 0.9
+    assert scores["dice_ground"].min() > 0.9
+
+
+@every_segmentation
+def test_brightness_does_not_matter(name: str) -> None:
+    noisy, _ = draw_images("labels", 3)
+    assert np.mean(fit(name)(as_sample(4 * noisy)) != fit(name)(as_sample(noisy))) < 1e-3
+
+
+@every_segmentation
+def test_three_labels_of_one_image_are_told_apart_as_far_as_regions_reach(name: str) -> None:
+    steps = np.repeat(np.arange(3, dtype=np.uint8), 16)
+    mask = np.tile(steps, (1, 48, 1))
+    noisy = (make_generator(0, "test").poisson((mask + 1) * 20) / 60).astype(np.float32)
+    method = fit_baselines([name], Examples(as_sample(noisy), mask, list("abc")))[name]
+    dice = score_masks(method(as_sample(noisy)), mask, list("abc"))["dice"][0]
+    # Two regions hold at best two of three labels: (1 + 2/3 + 0) / 3.
+    assert dice > (0.5 if name in ("otsu", "local_threshold") else 0.95)
+
+
+@every_segmentation
+def test_images_without_any_contrast_teach_nothing_but_stop_nothing(name: str) -> None:
+    noisy, mask = draw_images("labels", 0)
+    dead = np.zeros((1, 64, 64))
+    with_dead = np.concatenate([noisy, dead.astype(np.float32)]), np.concatenate([mask, dead.astype(np.uint8)])
+    results = [method(as_sample(noisy)) for method in (fit_once(name, *with_dead), fit(name))]
+    assert np.array_equal(*results)
+
+
+@every_segmentation
+@pytest.mark.parametrize(
+    ("noisy", "mask", "message"),
+    [
+        (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 9), np.uint8), "equal 3-D shapes"),
+        (np.zeros((1, 8, 8), np.float32), np.full((1, 8, 8), 2, np.uint8), "mask has label 2; expected 0 to 1"),
+        (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.uint8), "without any contrast"),
+    ],
+)
+def test_images_that_teach_nothing_are_refused(name: str, noisy: np.ndarray, mask: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_once(name, noisy, mask)
+
+
+def test_every_method_is_announced_before_it_is_fitted_and_none_needs_nothing() -> None:
+    noisy, mask = draw_images("labels", 0, num_images=1, shape=(32, 32))
+    examples = Examples(as_sample(noisy), mask, LABEL_NAMES)
+    heard: list[tuple[int, str]] = []
+    fitted = fit_baselines(["multi_otsu", "otsu"], examples, on_method=lambda *step: heard.append(step))
+    assert heard == [(0, "multi_otsu"), (1, "otsu")]
+    assert list(fitted) == ["multi_otsu", "otsu"]
+    assert fit_baselines([], examples) == {}
+
+
+@pytest.mark.parametrize("names", [("median", "gaussian"), ("otsu", "multi_otsu")])
+def test_the_choice_of_a_method_does_not_depend_on_the_others(names: tuple[str, ...]) -> None:
+    noisy, truth = draw_images(BASELINES[names[0]].kind, 0)
+    together = fit_baselines(names, Examples(as_sample(noisy), truth, LABEL_NAMES))
+    for name in names:
+        assert fit_once(name, noisy, truth).describe() == together[name].describe()

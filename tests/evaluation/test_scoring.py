@@ -1,4 +1,4 @@
-"""Scoring a denoiser on a file: each image by itself, whatever the batch, and no wrong result gets a number."""
+"""Scoring a method on a file: each image by itself, whatever the batch, and no wrong result gets a number."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emdenoise.arrays import Sample
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.dataset.tiles import cut_record
 from emdenoise.evaluation.metrics.atoms import score_atoms
 from emdenoise.evaluation.metrics.intensity import mse, psnr, ssim
-from emdenoise.evaluation.scoring import ImageScores, score_denoiser, score_images
-from emdenoise.evaluation.throughput import Denoiser
+from emdenoise.evaluation.scoring import ImageScores, score_method
+from emdenoise.evaluation.throughput import Method
 
 DrawRecords = Callable[..., Iterator[Record]]
 
@@ -40,26 +41,32 @@ def write_images(tmp_path: Path) -> Iterator[Callable[[list[Record]], RecordFile
             pass
 
 
-def score(denoise: Denoiser, images: RecordFile, batch_size: int = 4, tolerance: float = 0.5) -> ImageScores:
-    return score_denoiser(denoise, images, batch_size=batch_size, atom_tolerance_angstrom=tolerance)
+def score(
+    method: Method, images: RecordFile, batch_size: int = 4, tolerance: float = 0.5, truth: str = "clean"
+) -> ImageScores:
+    return score_method(method, images, ["noisy"], truth, batch_size=batch_size, atom_tolerance_angstrom=tolerance)
 
 
-def halve(noisy: np.ndarray) -> np.ndarray:
-    return noisy / 2
+def keep(sample: Sample) -> np.ndarray:
+    return sample["noisy"][..., 0]
 
 
-def remember_clean(images: RecordFile) -> Denoiser:
-    """Give a denoiser that knows the truth of every image."""
-    known = {noisy.tobytes(): clean for noisy, clean in zip(images.read("noisy"), images.read("clean"), strict=True)}
-    return lambda noisy: np.stack([known[image.tobytes()] for image in noisy])
+def halve(sample: Sample) -> np.ndarray:
+    return sample["noisy"][..., 0] / 2
 
 
-@pytest.mark.parametrize("denoise", [halve, lambda noisy: noisy])
-def test_scores_are_those_of_each_image_by_itself(denoise: Denoiser, images: RecordFile) -> None:
+def remember(images: RecordFile, truth: str = "clean") -> Method:
+    """Give a method that knows the truth of every image."""
+    known = {noisy.tobytes(): true for noisy, true in zip(images.read("noisy"), images.read(truth), strict=True)}
+    return lambda sample: np.stack([known[image.tobytes()] for image in sample["noisy"]])
+
+
+@pytest.mark.parametrize("denoise", [halve, keep])
+def test_scores_are_those_of_each_image_by_itself(denoise: Method, images: RecordFile) -> None:
     metrics = score(denoise, images).metrics
     assert set(metrics) == {"mse", "psnr_db", "ssim", "atom_f1", "atom_error_angstrom"}
     for index in range(len(images)):
-        denoised, clean = denoise(images.read("noisy", [index])), images.read("clean", [index])
+        denoised, clean = denoise(images.read_sample(["noisy"], [index])), images.read("clean", [index])
         atoms = score_atoms(denoised[0], images.read_atoms(index), pixel_size_angstrom=0.15, tolerance_angstrom=0.5)
         expected = {
             "mse": mse(denoised, clean)[0],
@@ -81,7 +88,7 @@ def test_the_batch_size_does_not_change_a_score(batch_size: int, images: RecordF
 
 
 def test_who_returns_the_truth_has_no_error(images: RecordFile) -> None:
-    metrics = score(remember_clean(images), images).metrics
+    metrics = score(remember(images), images).metrics
     assert metrics["mse"].tolist() == [0] * 6
     assert metrics["psnr_db"].tolist() == [np.inf] * 6
     assert metrics["ssim"] == pytest.approx(1)
@@ -90,7 +97,6 @@ def test_who_returns_the_truth_has_no_error(images: RecordFile) -> None:
 def test_psnr_is_that_of_intensities_from_zero_to_one(images: RecordFile) -> None:
     metrics = score(halve, images).metrics
     assert metrics["psnr_db"] == pytest.approx(-10 * np.log10(metrics["mse"]))
-    assert score_images(np.zeros((1, 16, 16)), np.full((1, 16, 16), 0.1))["psnr_db"] == pytest.approx(20)
 
 
 def test_atoms_count_within_the_given_tolerance(
@@ -99,9 +105,9 @@ def test_atoms_count_within_the_given_tolerance(
     rows, columns = np.mgrid[:32, :32]
     clean = np.exp(-((rows - 16) ** 2 + (columns - 16) ** 2) / 8).astype(np.float32)
     shifted = np.array([[16, 16 + 0.3 / 0.15]], np.float32)
-    records = [replace(record, clean=clean, atoms=shifted) for record in draw_records(2)]
+    records = [replace(record, images=record.images | {"clean": clean}, atoms=shifted) for record in draw_records(2)]
     images = write_images(records)
-    near, far = (score(remember_clean(images), images, tolerance=tolerance).metrics for tolerance in (0.2, 0.4))
+    near, far = (score(remember(images), images, tolerance=tolerance).metrics for tolerance in (0.2, 0.4))
     assert near["atom_f1"].tolist() == [0, 0]
     assert np.isnan(near["atom_error_angstrom"]).all()
     assert far["atom_f1"].tolist() == [1, 1]
@@ -115,14 +121,14 @@ def test_without_known_atoms_no_atoms_are_scored(
     assert set(score(halve, images).metrics) == {"mse", "psnr_db", "ssim"}
 
 
-def test_the_denoiser_sees_every_image_once_after_one_batch_to_warm_up(images: RecordFile) -> None:
+def test_the_method_sees_every_image_once_after_one_batch_to_warm_up(images: RecordFile) -> None:
     seen = []
 
-    def denoise(noisy: np.ndarray) -> np.ndarray:
-        seen.append(noisy)
-        return noisy
+    def denoise(sample: Sample) -> np.ndarray:
+        seen.append(keep(sample))
+        return keep(sample)
 
-    score_denoiser(denoise, images, batch_size=4, atom_tolerance_angstrom=0.5)
+    score(denoise, images, batch_size=4)
     assert [len(noisy) for noisy in seen] == [4, 4, 2]
     assert np.array_equal(np.concatenate(seen[1:]), images.read("noisy"))
 
@@ -133,35 +139,35 @@ def test_the_speed_is_that_of_the_method_without_the_first_batch(
     clock, durations_s = [0.0], iter([100.0, 2.0, 1.0])
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
-    def denoise(noisy: np.ndarray) -> np.ndarray:
+    def denoise(sample: Sample) -> np.ndarray:
         clock[0] += next(durations_s)
-        return noisy
+        return keep(sample)
 
     assert score(denoise, images).images_per_second == pytest.approx(6 / 3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_result_that_is_not_finite_is_refused(value: float, images: RecordFile) -> None:
-    def denoise(noisy: np.ndarray) -> np.ndarray:
-        denoised = noisy.copy()
+    def denoise(sample: Sample) -> np.ndarray:
+        denoised = keep(sample).copy()
         denoised[-1, 3, 3] = value
         return denoised
 
-    with pytest.raises(ValueError, match=r"the denoiser returned float32 \(4, 32, 32\), or values that are not finite"):
+    with pytest.raises(ValueError, match=r"the method returned float32 \(4, 32, 32\), or values that are not finite"):
         score(denoise, images)
 
 
 @pytest.mark.parametrize(
     ("denoise", "shape"),
     [
-        (lambda noisy: noisy[..., None], r"\(4, 32, 32, 1\)"),
-        (lambda noisy: noisy[:, 1:-1, 1:-1], r"\(4, 30, 30\)"),
-        (lambda noisy: noisy[:-1], r"\(3, 32, 32\)"),
-        (lambda noisy: noisy[0], r"\(32, 32\)"),
+        (lambda sample: sample["noisy"], r"\(4, 32, 32, 1\)"),
+        (lambda sample: keep(sample)[:, 1:-1, 1:-1], r"\(4, 30, 30\)"),
+        (lambda sample: keep(sample)[:-1], r"\(3, 32, 32\)"),
+        (lambda sample: keep(sample)[0], r"\(32, 32\)"),
     ],
 )
-def test_a_result_of_another_shape_is_refused(denoise: Denoiser, shape: str, images: RecordFile) -> None:
-    with pytest.raises(ValueError, match=f"the denoiser returned float32 {shape}"):
+def test_a_result_of_another_shape_is_refused(denoise: Method, shape: str, images: RecordFile) -> None:
+    with pytest.raises(ValueError, match=f"the method returned float32 {shape}"):
         score(denoise, images)
 
 
@@ -169,7 +175,9 @@ def test_an_image_that_is_its_own_truth_is_refused(
     write_images: Callable[[list[Record]], RecordFile], draw_records: DrawRecords
 ) -> None:
     records = list(draw_records(3))
-    images = write_images([*records[:2], replace(records[2], noisy=records[2].clean)])
+    images = write_images(
+        [*records[:2], replace(records[2], images=records[2].images | {"noisy": records[2].images["clean"]})]
+    )
     with pytest.raises(ValueError, match="image 2 is its own truth: noisy and clean are identical"):
         score(halve, images)
 
@@ -178,16 +186,25 @@ def test_images_that_were_cut_are_scored_whole(write_images: Callable[[list[Reco
     rng = np.random.default_rng(0)
     clean = [rng.random(shape, dtype=np.float32) for shape in [(70, 33), (20, 12), (32, 96)]]
     whole = [
-        Record(noisy=image + np.float32(0.1) * (index + 1), clean=image, specimen=str(index), name=str(index))
+        Record({"noisy": image + np.float32(0.1) * (index + 1), "clean": image}, specimen=str(index), name=str(index))
         for index, image in enumerate(clean)
     ]
     seen = []
 
-    def denoise(noisy: np.ndarray) -> np.ndarray:
-        seen.append(noisy.shape)
-        return noisy
+    def denoise(sample: Sample) -> np.ndarray:
+        seen.append(keep(sample).shape)
+        return keep(sample)
 
     images = write_images([tile for record in whole for tile in cut_record(record, 32)])
     metrics = score(denoise, images, batch_size=4).metrics
     assert metrics["mse"] == pytest.approx([0.01, 0.04, 0.09], rel=1e-4)
     assert seen[1:] == [(1, 70, 33), (1, 20, 12), (1, 32, 96)]
+
+
+def test_who_names_every_pixel_right_has_full_overlap_and_unknown_labels_are_refused(images: RecordFile) -> None:
+    metrics = score(remember(images, "mask"), images, truth="mask").metrics
+    assert {"dice", "iou", "dice_dark", "iou_bright"} <= set(metrics)
+    for values in metrics.values():
+        assert values == pytest.approx(np.ones(6))
+    with pytest.raises(ValueError, match="predicted_mask has labels from 2 to 2; expected 0 to 1"):
+        score(lambda sample: np.full(sample["noisy"].shape[:3], 2, np.uint8), images, truth="mask")

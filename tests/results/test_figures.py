@@ -65,10 +65,11 @@ CAPTIONS: Mapping[str, Sequence[str]] = {
     "noisy": ["noisy  10.0 dB", "noisy  11.0 dB", "noisy  12.0 dB"],
     "network": ["network  20.0 dB", "network  21.1 dB", "network  inf dB"],
 }
+GRAY = dict.fromkeys(PICTURES, "gray")
 
 
 def test_each_image_is_a_row_and_each_method_a_column_with_its_score(drawn: list[Figure]) -> None:
-    draw_pictures(PICTURES, CAPTIONS)
+    draw_pictures(PICTURES, CAPTIONS, GRAY)
     assert [axis.get_title() for axis in drawn[0].axes] == [
         *("noisy  10.0 dB", "network  20.0 dB", "clean"),
         *("noisy  11.0 dB", "network  21.1 dB", "clean"),
@@ -80,7 +81,7 @@ def test_each_image_is_a_row_and_each_method_a_column_with_its_score(drawn: list
 
 
 def test_all_methods_of_a_row_have_the_grey_scale_of_the_truth(drawn: list[Figure]) -> None:
-    draw_pictures(PICTURES, CAPTIONS)
+    draw_pictures(PICTURES, CAPTIONS, GRAY)
     for number, axis in enumerate(drawn[0].axes):
         truth = PICTURES["clean"][number // 3]
         assert axis.get_images()[0].get_clim() == pytest.approx(tuple(np.percentile(truth, [0.1, 99.9])))
@@ -89,28 +90,28 @@ def test_all_methods_of_a_row_have_the_grey_scale_of_the_truth(drawn: list[Figur
 @pytest.mark.parametrize("num_images", [1, 2])
 def test_images_of_two_sizes_and_numbers_are_drawn(num_images: int) -> None:
     heights = [
-        len(read_png(draw_pictures({name: images[:num_images] for name, images in PICTURES.items()}, CAPTIONS)))
+        len(read_png(draw_pictures({name: images[:num_images] for name, images in PICTURES.items()}, CAPTIONS, GRAY)))
         for _ in range(2)
     ]
     assert heights[0] == heights[1] == 255 * num_images
 
 
 def test_an_even_truth_is_drawn() -> None:
-    assert draw_pictures(
-        {"noisy": PICTURES["noisy"], "clean": np.zeros((3, 16, 20), np.float32)}, {"noisy": ["a", "b", "c"]}
-    )
+    pictures = {"noisy": PICTURES["noisy"], "clean": np.zeros((3, 16, 20), np.float32)}
+    assert draw_pictures(pictures, {"noisy": ["a", "b", "c"]}, GRAY)
 
 
 def test_the_same_figure_is_the_same_bytes_and_no_style_is_left_behind() -> None:
     before = dict(matplotlib.rcParams)
-    assert draw_pictures(PICTURES, CAPTIONS) == draw_pictures(PICTURES, CAPTIONS)
+    assert draw_pictures(PICTURES, CAPTIONS, GRAY) == draw_pictures(PICTURES, CAPTIONS, GRAY)
     assert draw_learning_curve(make_history(3)) == draw_learning_curve(make_history(3))
     assert dict(matplotlib.rcParams) == before
 
 
 def test_masks_have_one_colour_a_label_beside_grey_images(drawn: list[Figure]) -> None:
     mask = np.array([[[0, 1], [2, 2]]], np.uint8)
-    draw_pictures({"noisy": PICTURES["noisy"][:1], "network": mask // 2, "mask": mask}, {})
+    pictures = {"noisy": PICTURES["noisy"][:1], "network": mask // 2, "mask": mask}
+    draw_pictures(pictures, {}, {"noisy": "gray", "network": "labels", "mask": "labels"})
     noisy, *masks = (axis.get_images()[0] for axis in drawn[0].axes)
     assert noisy.get_cmap().name == "gray"
     assert {image.get_clim() for image in masks} == {(0, 2)}

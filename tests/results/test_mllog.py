@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from emdenoise.config.schema import RunConfig
 from emdenoise.results.mllog import RULES_FILE, Submitter, check_log, list_events, measure_time_to_quality, write_log
 from emdenoise.results.task_record import TaskRecord, read_record
+from emdenoise.training.targets import Target
 
-TARGET = 0.4
+TARGET = Target("validation_loss", 0.4)
 SUBMITTER = Submitter("Institute of Tests", "two cores", "research", num_nodes=1)
 Lines = list[dict[str, Any]]
 
@@ -34,7 +36,7 @@ def train(write_run: Callable[..., Path], config: RunConfig) -> TaskRecord:
 @pytest.fixture
 def log(train: TaskRecord, tmp_path: Path) -> Path:
     path = tmp_path / "result_0.txt"
-    write_log(path, list_events(train, SUBMITTER, target_loss=TARGET))
+    write_log(path, list_events(train, SUBMITTER, target=TARGET))
     return path
 
 
@@ -81,15 +83,15 @@ def test_no_path_of_this_machine_is_in_the_log(log: Path) -> None:
 
 
 def test_the_clock_runs_from_the_start_of_the_run_to_the_epoch_that_reaches_the_target(train: TaskRecord) -> None:
-    events = list_events(train, SUBMITTER, target_loss=TARGET)
+    events = list_events(train, SUBMITTER, target=TARGET)
     assert measure_time_to_quality(events) == pytest.approx(2 * 2.6 + 2.5)
-    early = list_events(train, SUBMITTER, target_loss=0.6)
+    early = list_events(train, SUBMITTER, target=replace(TARGET, value=0.6))
     assert measure_time_to_quality(early) == pytest.approx(2.6 + 2.5)
     assert sum(event.key == "epoch_start" for event in early) == 2
 
 
 def test_a_run_that_misses_the_target_has_no_time_and_does_not_comply(train: TaskRecord, tmp_path: Path) -> None:
-    events = list_events(train, SUBMITTER, target_loss=0.01)
+    events = list_events(train, SUBMITTER, target=replace(TARGET, value=0.01))
     assert measure_time_to_quality(events) is None
     write_log(tmp_path / "log.txt", events)
     assert check_log(tmp_path / "log.txt")
@@ -99,7 +101,7 @@ def test_a_run_that_misses_the_target_has_no_time_and_does_not_comply(train: Tas
 def test_a_training_without_a_clock_of_its_own_has_no_log(changes: dict[str, Any], train: TaskRecord) -> None:
     record = train.model_copy(update={"results": train.results | changes})
     with pytest.raises(ValueError, match="run it as a whole"):
-        list_events(record, SUBMITTER, target_loss=TARGET)
+        list_events(record, SUBMITTER, target=TARGET)
 
 
 BREAK: dict[str, Callable[[Lines], object]] = {

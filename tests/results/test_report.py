@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.results import report
-from emdenoise.results.report import write_report
+from emdenoise.results.report import ReportWords, write_report
 from emdenoise.results.tables import make_table
 from emdenoise.results.task_record import read_record
 
 DESCRIPTION = "Restore the noise-free intensity."
+WORDS = ReportWords(DESCRIPTION, "psnr_db", "intensity", "")
 ALL_TASKS = ("download", "preprocess", "train", "test")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -68,7 +70,8 @@ def make_page(
 
     def make(*tasks: str, description: str = DESCRIPTION, **changes: Any) -> Page:
         folder = write_run(*(tasks or ALL_TASKS), **changes)
-        write_report(folder, description, "psnr_db", scores, pictures, test=read_record(folder, "test"))
+        words = replace(WORDS, description=description)
+        write_report(folder, words, scores, pictures, colours={}, test=read_record(folder, "test"))
         return Page((folder / "report.html").read_text(encoding="utf-8"))
 
     return make
@@ -95,7 +98,7 @@ def test_pictures_and_learning_curve_are_in_the_page(
     write_run: Callable[..., Path], scores: dict[str, Any], pictures: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     folder = write_run(*ALL_TASKS)
-    write_report(folder, DESCRIPTION, "psnr_db", scores, pictures, test=read_record(folder, "test"))
+    write_report(folder, WORDS, scores, pictures, colours={}, test=read_record(folder, "test"))
     page = Page((tmp_path / "output" / "report.html").read_text(encoding="utf-8"))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 2
@@ -205,7 +208,7 @@ def test_a_second_report_of_the_same_records_is_the_same_page(
 ) -> None:
     folder, pages = write_run(*ALL_TASKS), []
     for _ in range(2):
-        write_report(folder, DESCRIPTION, "psnr_db", scores, pictures, test=read_record(folder, "test"))
+        write_report(folder, WORDS, scores, pictures, colours={}, test=read_record(folder, "test"))
         pages.append((folder / "report.html").read_bytes())
     assert pages[0] == pages[1]
     assert sorted(path.name for path in folder.iterdir()) == ["pictures.png", "records", "report.html"]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
+from emdenoise.evaluation.metrics import METRICS
 from emdenoise.evaluation.scoring import ImageScores
-from emdenoise.results.tables import COLUMNS, find_best_classical, make_table, summarise_scores
+from emdenoise.results.tables import find_best_classical, make_table, summarise_scores
 
 
 def summarise(config: RunConfig, values: list[float], *, rate: float = 10.0) -> dict[str, Any]:
@@ -84,9 +85,9 @@ def test_the_table_has_a_row_for_each_method_and_cells_for_each_column(
     heading, *rows = make_table(scores, is_compact=is_compact)
     assert [row[0] for row in rows] == ["noisy", "gaussian", "median", "network"]
     assert {len(row) for row in rows} == {len(heading)}
-    metrics = [name for name in COLUMNS if name in scores["methods"]["noisy"]]
+    metrics = [name for name in METRICS if name in scores["methods"]["noisy"]]
     metrics = [name for name in metrics if not (is_compact and name == "atom_error_angstrom")]
-    assert heading == ["method", *(COLUMNS[name].heading for name in metrics), "images/s"]
+    assert heading == ["method", *(METRICS[name].heading for name in metrics), "images/s"]
 
 
 def make_scores(**metrics: dict[str, float]) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def damage(record: dict[str, Any], **changes: Any) -> bytes:
         lambda record: b"\xff\xfe\x00",
         lambda record: json.dumps(record).encode()[:-20],
         lambda record: b"[]",
-        lambda record: damage(record, schema_version=3),
+        lambda record: damage(record, schema_version=2),
+        lambda record: damage(record, schema_version=4),
         lambda record: damage(record, task="segment"),
         lambda record: damage(record, outputs={"weights": "no hash"}),
         lambda record: damage(record, duration_s=-1),
@@ -173,10 +174,10 @@ def test_a_record_that_is_not_as_it_was_written_is_refused(
         read_record(tmp_path, "train")
 
 
-def test_a_record_of_before_its_own_hash_is_read(config: RunConfig, tmp_path: Path) -> None:
+def test_a_record_without_a_hash_of_its_own_is_read(config: RunConfig, tmp_path: Path) -> None:
     written = finish(config, tmp_path)
     path = tmp_path / "records" / "train.json"
-    content = json.loads(path.read_text(encoding="utf-8")) | {"schema_version": 1}
+    content = json.loads(path.read_text(encoding="utf-8"))
     del content["record_sha256"]
     path.write_text(json.dumps(content))
     assert read_record(tmp_path, "train").results == written.results

@@ -19,9 +19,11 @@ from emdenoise.results.task_record import TaskRecord
 from emdenoise.tools.judging import judge_submission
 from emdenoise.tools.packages import read_submission
 from emdenoise.tools.packing import SystemDescription, build_package
+from emdenoise.training.targets import Target
 from emdenoise.workloads.contract import check_division
+from emdenoise.workloads.denoise import DENOISE
 
-TARGET_LOSS = 0.002
+TARGET = Target("validation_loss", 0.002)
 SPECIMENS = ["a", "a", "b", "b", "c", "c"]
 START_S = 1_900_000_000
 SYSTEM = SystemDescription(
@@ -122,11 +124,15 @@ def write_run(folder: Path, config: RunConfig) -> None:
     (folder / "output" / "scores.json").write_text(json.dumps(summary))
 
 
+def check_denoise(config: RunConfig) -> None:
+    check_division(config, DENOISE)
+
+
 def build(folder: Path, configs: list[RunConfig]) -> Path:
     for config in configs:
         write_run(folder / "runs" / str(config.seed), config)
     runs = sorted((folder / "runs").iterdir())
-    build_package(runs, SYSTEM, TARGET_LOSS, folder / "package")
+    build_package(runs, SYSTEM, TARGET, folder / "package")
     return folder / "package"
 
 
@@ -139,7 +145,7 @@ def package(tmp_path: Path) -> Path:
 def judge(folder: Path) -> list[str]:
     submission, problems = read_submission(folder)
     if submission is not None:
-        problems = problems + judge_submission(submission, lambda config: TARGET_LOSS, check_division)
+        problems = problems + judge_submission(submission, lambda config: TARGET, check_denoise)
     return problems
 
 

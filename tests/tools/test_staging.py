@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
+from emdenoise.dataset import intensity
 from emdenoise.errors import DataError, MissingInputError
 from emdenoise.sources.folder import read_folder
-from emdenoise.tools import staging
 from emdenoise.tools.staging import stage_images
 
 Config = Callable[..., RunConfig]
@@ -39,7 +39,7 @@ def stage(path: Path, config: RunConfig) -> np.ndarray:
 def test_images_are_stored_as_preprocess_stores_them(
     form: str, factor: float, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "BLOCK_PIXELS", 100)
+    monkeypatch.setattr(intensity, "BLOCK_PIXELS", 100)
     config = tiny_config(
         data={"source": "folder", "tile_size_px": 64, "scale_factor": factor}, simulation={"image_size_px": 256}
     )

@@ -23,7 +23,7 @@ def make_study(tiny_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     base = tiny_settings(
         workload="segment",
         training={"loss": "dice_cross_entropy", "epochs": 2},
-        evaluation={"segmentation_baselines": []},
+        evaluation={"baselines": []},
     )
     variants = {
         "scratch": {},

@@ -1,30 +1,35 @@
-"""The closed division keeps what it fixes; the record of a test is JSON."""
+"""The closed division keeps what it fixes; a workload without what it needs says so in one line."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.errors import SettingsError
-from emdenoise.evaluation.scoring import ImageScores
-from emdenoise.evaluation.throughput import Latency
+from emdenoise.dataset.record import Record
+from emdenoise.dataset.record_file import RecordFile, write_records
+from emdenoise.errors import DataError, SettingsError
+from emdenoise.training.targets import Target
 from emdenoise.workloads import WORKLOADS
-from emdenoise.workloads.contract import CLOSED_LOSSES, Evaluation, check_division, choose_pictures
+from emdenoise.workloads.contract import check_division
+
+TARGET = Target("validation_loss", 0.25)
 
 
 def make_closed(**changes: Any) -> RunConfig:
     return RunConfig.model_validate_json(json.dumps({"division": "closed", **changes}))
 
 
+def check(config: RunConfig) -> None:
+    check_division(config, WORKLOADS[config.workload])
+
+
 def test_the_defaults_are_a_run_of_the_closed_division() -> None:
     assert RunConfig().division == "closed"
-    check_division(RunConfig())
+    check(RunConfig())
 
 
 @pytest.mark.parametrize(
@@ -38,17 +43,16 @@ def test_the_defaults_are_a_run_of_the_closed_division() -> None:
     ],
 )
 def test_the_closed_division_leaves_the_recipe_free(free: dict[str, Any]) -> None:
-    check_division(make_closed(**free))
+    check(make_closed(**free))
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_target_holds_where_images_and_loss_are_those_of_the_closed_division(name: str) -> None:
-    workload = replace(WORKLOADS[name], target_loss=0.25)
-    training = {"loss": CLOSED_LOSSES[name]}
-    assert workload.find_target(make_closed(workload=name, training=training)) == 0.25
-    assert (
-        workload.find_target(make_closed(workload=name, division="open", training={**training, "flip": True})) == 0.25
-    )
+    workload = replace(WORKLOADS[name], target=TARGET)
+    training = {"loss": workload.closed["training.loss"]}
+    assert workload.find_target(make_closed(workload=name, training=training)) == TARGET
+    free = make_closed(workload=name, division="open", training={**training, "flip": True})
+    assert workload.find_target(free) == TARGET
     for other in ({"simulation": {"num_test": 10}}, {"data": {"seed": 1}}):
         config = make_closed(workload=name, division="open", training=training, **other)
         assert workload.find_target(config) is None
@@ -56,7 +60,12 @@ def test_a_target_holds_where_images_and_loss_are_those_of_the_closed_division(n
 
 def test_another_loss_cannot_reach_the_target() -> None:
     config = make_closed(division="open", training={"loss": "mean_absolute_error"})
-    assert replace(WORKLOADS["denoise"], target_loss=0.25).find_target(config) is None
+    assert replace(WORKLOADS["denoise"], target=TARGET).find_target(config) is None
+
+
+def test_a_workload_that_fixes_no_loss_has_its_target_with_any() -> None:
+    workload = replace(WORKLOADS["denoise"], closed={}, target=TARGET)
+    assert workload.find_target(make_closed(division="open", training={"loss": "mean_absolute_error"})) == TARGET
 
 
 FIXED: list[tuple[str, Any, str]] = [
@@ -85,7 +94,7 @@ def test_each_setting_that_is_fixed_is_refused_by_name(setting: str, value: Any,
     with pytest.raises(
         SettingsError, match=f"^division closed: {setting} is {said}; keep these, or set division to open.$"
     ):
-        check_division(make_closed(**{section: content}))
+        check(make_closed(**{section: content}))
 
 
 def test_all_that_is_broken_is_told_together() -> None:
@@ -94,7 +103,7 @@ def test_all_that_is_broken_is_told_together() -> None:
         section, name = setting.split(".")
         changes.setdefault(section, {"name": "unet"} if section == "model" else {})[name] = value
     with pytest.raises(SettingsError) as caught:
-        check_division(make_closed(**changes))
+        check(make_closed(**changes))
     message = str(caught.value)
     assert "\n" not in message
     assert message.count(", fixed to ") == len(FIXED)
@@ -104,46 +113,37 @@ def test_all_that_is_broken_is_told_together() -> None:
 
 def test_another_network_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"model.name is dncnn, fixed to unet"):
-        check_division(make_closed(model={"name": "dncnn"}))
+        check(make_closed(model={"name": "dncnn"}))
 
 
 def test_the_open_division_allows_everything(tiny_config: Callable[..., RunConfig]) -> None:
-    check_division(tiny_config())
-    check_division(make_closed(division="open", data={"source": "folder"}, model={"name": "dncnn"}))
+    check(tiny_config())
+    check(make_closed(division="open", data={"source": "folder"}, model={"name": "dncnn"}))
     with pytest.raises(SettingsError, match="division closed"):
-        check_division(tiny_config(division="closed"))
-
-
-@given(num_images=st.integers(1, 300), num_wanted=st.integers(1, 32))
-def test_pictures_are_different_images_evenly_spread(num_images: int, num_wanted: int) -> None:
-    chosen = choose_pictures(num_images, num_wanted)
-    assert len(chosen) == min(num_images, num_wanted)
-    assert chosen[0] == 0
-    assert chosen[-1] == (num_images - 1 if len(chosen) > 1 else 0)
-    assert len(chosen) == 1 or (np.diff(chosen).min() >= 1 and np.ptp(np.diff(chosen)) <= 1)
-
-
-def test_the_record_of_a_test_is_json_without_nan() -> None:
-    clean = np.zeros((2, 16, 16), np.float32)
-    pictures = {"noisy": clean + np.float32(0.1), "network": clean + np.float32(0.01), "clean": clean}
-    metrics = {"psnr_db": np.array([20.0, np.inf]), "atom_error_angstrom": np.array([np.nan, 0.125])}
-    found = Evaluation(
-        {"network": ImageScores(metrics, 1.0)},
-        {"tv": "strength 1"},
-        Latency(1.5, 2.5),
-        pictures,
-        {"network": ["network  40.0 dB"]},
-        {"confusion": [[1]]},
-    ).describe()
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["per_image"] == {"network": {"psnr_db": [20.0, None], "atom_error_angstrom": [None, 0.125]}}
-    assert found["latency"] == {"p50_ms": 1.5, "p99_ms": 2.5}
-    assert found["choices"] == {"tv": "strength 1"}
-    assert found["captions"] == {"network": ["network  40.0 dB"]}
-    assert found["confusion"] == [[1]]
+        check(tiny_config(division="closed"))
 
 
 def test_the_closed_division_of_denoise_has_no_pretraining_and_says_so_beside_all_else() -> None:
     config = make_closed(pretraining={"method": "denoise"}, training={"flip": True})
     with pytest.raises(SettingsError, match=r"training\.flip is True.*pretraining\.method is denoise, fixed to none"):
-        check_division(config)
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("workload", "missing", "message"),
+    [
+        ("segment", "mask", r"train\.h5: has no mask images, which workload segment needs: .*put masks beside your"),
+        ("denoise", "clean", r"train\.h5: has no clean images, which workload denoise needs: .*put the truth beside"),
+    ],
+)
+def test_images_without_a_field_that_the_workload_needs_are_refused_in_one_line(
+    workload: str, missing: str, message: str, tmp_path: Path, draw_records: Callable[..., Iterator[Record]]
+) -> None:
+    records = []
+    for record in draw_records(2):
+        images = {name: image for name, image in record.images.items() if name != missing}
+        records.append(replace(record, images=images))
+    write_records(tmp_path / "train.h5", records, attributes={})
+    with RecordFile(tmp_path / "train.h5") as images, pytest.raises(DataError, match=message) as caught:
+        WORKLOADS[workload].make_ports(images)
+    assert "\n" not in str(caught.value)

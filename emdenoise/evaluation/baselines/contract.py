@@ -31,7 +31,7 @@ class Examples:
     truth: npt.NDArray[Any]
     label_names: list[str] = field(default_factory=list)
     black_level: float = 0.0
-    _known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def noisy(self) -> FloatImage:

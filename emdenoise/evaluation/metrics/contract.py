@@ -36,7 +36,7 @@ class Case:
     atoms: Sequence[npt.NDArray[np.float32]] | None = None
     pixel_sizes_angstrom: Scores | None = None
     atom_tolerance_angstrom: float = 0.5
-    _known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def once(self, name: str, compute: Callable[["Case"], Any]) -> Any:
         """Compute something that several metrics share once."""

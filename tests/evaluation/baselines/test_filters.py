@@ -1,6 +1,7 @@
-"""What is done before each classical method: beam, dead pixels, counting noise made even."""
+"""Each filter, and what is done before it: beam, dead pixels, counting noise made even."""
 
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,14 +11,19 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from emdenoise.errors import PackageError
+from emdenoise.evaluation.baselines import filters
 from emdenoise.evaluation.baselines.filters import (
-    TunedBaseline,
+    GAUSSIAN,
+    TV,
+    Filter,
+    TunedFilter,
     denoise_bm3d,
     flatten_beam,
     repair_dead_pixels,
     restore_counts,
     stabilise_variance,
 )
+from emdenoise.evaluation.metrics import mse, psnr
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import apply_dead_pixels, make_beam_profile
 
@@ -126,17 +132,17 @@ def make_noisy(electrons: float = 20.0) -> np.ndarray:
 @pytest.mark.parametrize("black_level", [-0.75, 0.25])
 def test_the_black_level_is_taken_off_before_and_put_back_after(black_level: float, is_stabilised: bool) -> None:
     noisy = make_noisy()
-    denoised = TunedBaseline("gaussian", 2.0, 4.0, is_stabilised)(noisy)
-    shifted = TunedBaseline("gaussian", 2.0, 4.0, is_stabilised, black_level)(noisy + np.float32(black_level))
+    denoised = TunedFilter(GAUSSIAN, 2.0, 4.0, is_stabilised)(noisy)
+    shifted = TunedFilter(GAUSSIAN, 2.0, 4.0, is_stabilised, black_level)(noisy + np.float32(black_level))
     assert shifted - black_level == pytest.approx(denoised, abs=1e-4)
     assert denoised.mean() == pytest.approx(noisy.mean(), rel=0.02)
 
 
 def test_images_are_denoised_one_by_one() -> None:
     noisy = np.concatenate([make_noisy(), make_noisy(5.0), 3 * make_noisy()])
-    baseline = TunedBaseline("tv", 1.0, None, True)
-    expected = np.concatenate([baseline(image[None]) for image in noisy])
-    assert np.array_equal(baseline(noisy), expected)
+    method = TunedFilter(TV, 1.0, None, True)
+    expected = np.concatenate([method(image[None]) for image in noisy])
+    assert np.array_equal(method(noisy), expected)
 
 
 def test_stabilising_lets_dark_and_bright_regions_keep_equally_much_noise() -> None:
@@ -145,7 +151,7 @@ def test_stabilising_lets_dark_and_bright_regions_keep_equally_much_noise() -> N
     noisy = (make_generator(0, "test").poisson(clean * 100) / 100).astype(np.float32)
 
     def compare_noise(is_stabilised: bool) -> float:
-        error = TunedBaseline("tv", 1.0, None, is_stabilised)(noisy[None])[0] - clean
+        error = TunedFilter(TV, 1.0, None, is_stabilised)(noisy[None])[0] - clean
         share = [error[:, part].std() / noisy[:, part].std() for part in (np.s_[:28], np.s_[36:])]
         return float(share[1] / share[0])
 
@@ -159,3 +165,91 @@ def test_bm3d_that_is_not_installed_is_explained(monkeypatch: pytest.MonkeyPatch
         PackageError, match=r"evaluation.baselines names bm3d, which is not installed; .*emdenoise\[bm3d\]"
     ):
         denoise_bm3d(make_noisy()[0], 0.1, 1.0)
+
+
+needs_bm3d = pytest.mark.skipif(find_spec("bm3d") is None, reason="bm3d is an extra that is not installed")
+FILTERS = {name: value for name, value in vars(filters).items() if isinstance(value, Filter)}
+every_filter = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_bm3d if name == "BM3D" else ()) for name in FILTERS]
+)
+SHAPE = (32, 40)
+
+
+def draw_pair(*, electrons: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one wave over the image, counted with Poisson noise."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    clean = 0.5 + 0.2 * np.sin(2 * np.pi * rows / SHAPE[0]) * np.cos(2 * np.pi * columns / SHAPE[1])
+    clean = clean.astype(np.float32)[None]
+    noisy = make_generator(0, "test").poisson(clean * electrons) / electrons
+    return noisy.astype(np.float32), clean
+
+
+def make_method(name: str, *, flatten_px: float | None = None, is_stabilised: bool = False) -> TunedFilter:
+    strengths = FILTERS[name].strengths
+    return TunedFilter(FILTERS[name], strengths[len(strengths) // 2], flatten_px, is_stabilised)
+
+
+@every_filter
+def test_its_strengths_rise(name: str) -> None:
+    strengths = FILTERS[name].strengths
+    assert list(strengths) == sorted(set(strengths))
+    assert strengths[0] > 0
+
+
+@every_filter
+def test_every_strength_gives_images_of_the_same_shape_and_type(name: str) -> None:
+    noisy, _ = draw_pair()
+    results = [TunedFilter(FILTERS[name], strength, 4.0, False)(noisy) for strength in FILTERS[name].strengths]
+    for denoised in results:
+        assert denoised.dtype == np.float32
+        assert denoised.shape == noisy.shape
+        assert np.isfinite(denoised).all()
+
+
+@every_filter
+def test_more_strength_leaves_less_of_the_noise(name: str) -> None:
+    noisy, _ = draw_pair()
+    strengths = FILTERS[name].strengths
+    weak, strong = (
+        TunedFilter(FILTERS[name], strength, None, True)(noisy) for strength in (strengths[0], strengths[-1])
+    )
+    assert mse(strong, noisy)[0] > mse(weak, noisy)[0]
+
+
+@every_filter
+@pytest.mark.parametrize("is_stabilised", [False, True])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_an_even_image_stays_as_it_is(name: str, value: float, is_stabilised: bool) -> None:
+    even = np.full((1, *SHAPE), value, np.float32)
+    for flatten_px in (None, 4.0):
+        denoised = make_method(name, flatten_px=flatten_px, is_stabilised=is_stabilised)(even)
+        assert denoised.dtype == np.float32
+        assert denoised == pytest.approx(even, abs=1e-6)
+
+
+@every_filter
+@pytest.mark.parametrize("is_stabilised", [False, True])
+def test_it_takes_counting_noise_off_a_smooth_image(name: str, is_stabilised: bool) -> None:
+    noisy, clean = draw_pair()
+    denoised = make_method(name, is_stabilised=is_stabilised)(noisy)
+    gain = psnr(denoised, clean, data_range=1) - psnr(noisy, clean, data_range=1)
+    assert gain[0] > 3
+    assert denoised.mean() == pytest.approx(clean.mean(), rel=0.03)
+
+
+@every_filter
+@pytest.mark.parametrize("is_stabilised", [False, True])
+def test_twice_the_intensity_gives_twice_the_result(name: str, is_stabilised: bool) -> None:
+    noisy, _ = draw_pair()
+    method = make_method(name, flatten_px=4.0, is_stabilised=is_stabilised)
+    assert method(2 * noisy) / 2 == pytest.approx(method(noisy), abs=2e-4)
+
+
+@every_filter
+def test_dead_pixels_are_repaired_first(name: str) -> None:
+    noisy, clean = draw_pair(electrons=1000.0)
+    damaged = noisy.copy()
+    damaged[0, 5, 5] = damaged[0, 20, 30] = 0
+    denoised = make_method(name)(damaged)
+    for row, column in ((5, 5), (20, 30)):
+        assert denoised[0, row, column] == pytest.approx(clean[0, row, column], abs=0.1)

@@ -1,4 +1,4 @@
-"""Metrics against their formulas, written a second time, and against scikit-image."""
+"""Errors of restored images against their formulas, written a second time, and against scikit-image."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,0 +1,113 @@
+"""A trained network at the microscope: one command from an image file to an image file, one line where it cannot be."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from emdenoise.dataset.record_file import RecordFile
+from emdenoise.errors import (
+    DataError,
+    EMDenoiseError,
+    MissingInputError,
+    ModelError,
+    SettingsError,
+)
+from emdenoise.files.formats import read_micrographs
+from emdenoise.files.pictures import write_pictures
+from emdenoise.models.checkpoints import load_model
+from emdenoise.models.tiling import TiledMethod
+from emdenoise.progress import SilentProgress
+from emdenoise.tools import predict as predict_module
+from emdenoise.tools.predict import predict
+from emdenoise.tools.trained import load_trained
+
+NO_PROGRESS = SilentProgress()
+LOW, HIGH = 0.6, 1.4
+"""The contrast window of the default settings."""
+
+
+@pytest.fixture
+def image_file(trained: Path, tmp_path: Path) -> Path:
+    """Write two test images as counts, in a TIFF with a pixel size."""
+    with RecordFile(trained / "data_dir" / "test.h5") as records:
+        stored = records.read("noisy", slice(0, 2))
+    counts = (stored * (HIGH - LOW) + LOW) * 80
+    path = tmp_path / "micrographs.tif"
+    write_pictures(path, counts.astype(np.float32), shape=counts.shape, dtype="float32", pixel_size_angstrom=0.15)
+    return path
+
+
+@pytest.mark.parametrize("name", ["predicted.tif", "predicted.h5"])
+def test_an_image_file_becomes_what_the_network_gives_in_the_units_of_the_file(
+    name: str, trained: Path, image_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / name
+    outcome = predict(image_file=image_file, model_dir=trained / "model_dir", predicted_file=path, progress=NO_PROGRESS)
+    assert f"2 of 64 × 64 px, {trained.name}, weights " in outcome.message
+    counts = np.array([micrograph.image for micrograph in read_micrographs(image_file)])
+    mean = counts.mean(axis=(1, 2), keepdims=True)
+    model = load_model(trained / "model_dir")
+    method = TiledMethod(model.network, model.ports.head)
+    expected = method({"noisy": ((counts / mean - LOW) / (HIGH - LOW)).astype(np.float32)[..., None]})
+    if model.ports.head.has_intensity:
+        expected = (expected * (HIGH - LOW) + LOW) * mean
+    if name.endswith(".h5"):
+        with h5py.File(path) as file:
+            found, pixel_size_angstrom = file["image"][()], file["image"].attrs["pixel_size_angstrom"]
+    else:
+        micrographs = read_micrographs(path)
+        found, pixel_size_angstrom = (
+            np.array([micrograph.image for micrograph in micrographs]),
+            micrographs[0].pixel_size_angstrom,
+        )
+    assert pixel_size_angstrom == pytest.approx(0.15)
+    assert np.abs(found - expected).max() <= 1e-3  # of some 80 counts; labels are equal
+    assert [entry.name for entry in path.parent.iterdir()] == [name]
+
+
+def test_what_cannot_be_predicted_is_one_line_and_leaves_no_file(
+    trained: Path, image_file: Path, tmp_path: Path
+) -> None:
+    model_dir = shutil.copytree(trained / "model_dir", tmp_path / "model")
+    damaged = tmp_path / "damaged.tif"
+    damaged.write_bytes(image_file.read_bytes()[:500])
+
+    def refuse(kind: type[EMDenoiseError], message: str, **changes: Path) -> None:
+        paths = {"image_file": image_file, "model_dir": model_dir, "predicted_file": tmp_path / "out" / "a.tif"}
+        with pytest.raises(kind, match=message) as caught:
+            predict(**(paths | changes), progress=NO_PROGRESS)
+        assert "\n" not in str(caught.value)
+        assert not list((tmp_path / "out").glob("*"))
+
+    refuse(MissingInputError, "records/train.json is missing; run the train task first", model_dir=tmp_path / "no")
+    refuse(MissingInputError, r"no\.tif is not there", image_file=tmp_path / "no.tif")
+    refuse(DataError, r"damaged\.tif: 500 bytes that cannot be read", image_file=damaged)
+    refuse(SettingsError, r"ending must be \.tif or \.h5", predicted_file=tmp_path / "out" / "a.dm4")
+    refuse(SettingsError, "is the image file itself", predicted_file=image_file)
+    description = json.loads((model_dir / "model.json").read_text())
+    (model_dir / "model.json").write_text(json.dumps(description | {"workload": "other"}))
+    refuse(ModelError, r"model\.json: workload is other")
+
+
+def test_a_network_of_several_images_is_refused_in_one_line(
+    trained: Path, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_other(model_dir: Path) -> Any:
+        config, model = load_trained(model_dir)
+        return config, replace(model, network=replace(model.network, inputs=("noisy", "wave")))
+
+    monkeypatch.setattr(predict_module, "load_trained", load_other)
+    with pytest.raises(SettingsError, match=r"the network needs noisy and wave; .* has one image to give"):
+        predict(
+            image_file=image_file,
+            model_dir=trained / "model_dir",
+            predicted_file=tmp_path / "out" / "a.tif",
+            progress=NO_PROGRESS,
+        )
+    assert not (tmp_path / "out").exists()
