@@ -6,10 +6,9 @@ here they become records. What comes out depends on the recipe alone (`graphene.
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 
 import abtem
 import numpy as np
@@ -18,7 +17,7 @@ from abtem.core.energy import energy2wavelength
 from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale
 from emdenoise.dataset.record import Record, Split
-from emdenoise.files.sandbox import end_with_parent
+from emdenoise.files.worker import WorkerPool
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import apply_dead_pixels, apply_readout_noise, apply_shot_noise, make_beam_profile
 from emdenoise.simulation.labels import paint_mask
@@ -183,7 +182,7 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
 def open_pool(num_workers: int | None = None) -> Iterator[Executor]:
     """Start processes for `simulate_split`, one per processor that this process may use unless told otherwise."""
     num_workers = num_workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with WorkerPool(num_workers) as pool:
         yield pool
 
 
