@@ -1,3 +1,69 @@
-"""EMDenoise: a benchmark of learned restoration and segmentation of electron micrographs."""
+"""EMDenoise: a benchmark of learned restoration and segmentation of electron micrographs.
+
+This is the Python interface. It prints nothing; what goes wrong raises an exception of `emdenoise.errors` with a
+message of one line. `import emdenoise` is fast: what a function needs is imported at its first call.
+
+Examples
+--------
+>>> import emdenoise
+>>> record, _ = emdenoise.simulate("graphene", num_images=2, image_size_px=64)
+>>> network = emdenoise.load_network("workspace/model")
+>>> restored = network.denoise(record.noisy, pixel_size_angstrom=record.attributes["pixel_size_angstrom"])
+>>> restored.shape
+(64, 64)
+>>> bool(emdenoise.metrics.psnr(record.images["clean"], record.images["clean"] + 0.1, data_range=1.0) > 19)
+True
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emdenoise import errors
+    from emdenoise.dataset.record import Record
+    from emdenoise.evaluation import metrics
+    from emdenoise.files.formats import Micrograph
+    from emdenoise.tools.micrographs import read_micrograph, read_micrographs
+    from emdenoise.tools.restoration import TrainedNetwork, denoise, load_network, segment
+    from emdenoise.tools.simulated import simulate
 
 __version__ = "0.2.0"
+__all__ = [
+    "Micrograph",
+    "Record",
+    "TrainedNetwork",
+    "denoise",
+    "errors",
+    "load_network",
+    "metrics",
+    "read_micrograph",
+    "read_micrographs",
+    "segment",
+    "simulate",
+]
+
+_PLACES = {
+    "Micrograph": "emdenoise.files.formats",
+    "Record": "emdenoise.dataset.record",
+    "TrainedNetwork": "emdenoise.tools.restoration",
+    "denoise": "emdenoise.tools.restoration",
+    "load_network": "emdenoise.tools.restoration",
+    "read_micrograph": "emdenoise.tools.micrographs",
+    "read_micrographs": "emdenoise.tools.micrographs",
+    "segment": "emdenoise.tools.restoration",
+    "simulate": "emdenoise.tools.simulated",
+}
+"""In which module a name is defined, which is imported when the name is used."""
+_MODULES = {"errors": "emdenoise.errors", "metrics": "emdenoise.evaluation.metrics"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'emdenoise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.schema import RunConfig
+from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale, RowImage
 from emdenoise.progress import Progress
 
@@ -82,6 +82,10 @@ class Source:
     describe_intensity : callable
         ``(config) -> text``: what the stored intensities from 0 to 1 are, for the report; empty where they have no
         common meaning.
+    find_pixel_size : callable
+        ``(config) -> (low, high)``: between which pixel sizes the images are [Å]; None where nobody knows.
+    simulate : callable or None
+        ``(settings, seed, num_images) -> records`` that no split has; None where images cannot be simulated.
     """
 
     description: str
@@ -94,3 +98,5 @@ class Source:
     image_size_px: Callable[[RunConfig], int] = lambda config: config.data.tile_size_px
     settings_sections: tuple[str, ...] = ("data",)
     describe_intensity: Callable[[RunConfig], str] = lambda config: ""
+    find_pixel_size: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
+    simulate: Callable[[SimulationSettings, int, int], Iterable[Record]] | None = None
