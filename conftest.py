@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-USES_WORKSPACE = ("emdenoise/__init__.py", "emdenoise/tools/restoration.py", "emdenoise/tools/micrographs.py")
+USES_WORKSPACE = ("emdenoise/__init__.py", "tools/restoration.py", "tools/networks.py", "tools/micrographs.py")
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ message of one line. `import emdenoise` is fast: what a function needs is import
 Examples
 --------
 >>> import emdenoise
->>> record, _ = emdenoise.simulate("graphene", num_images=2, image_size_px=64)
 >>> network = emdenoise.load_network("workspace/model")
->>> restored = network.denoise(record.noisy, pixel_size_angstrom=record.attributes["pixel_size_angstrom"])
->>> restored.shape
-(64, 64)
->>> bool(emdenoise.metrics.psnr(record.images["clean"], record.images["clean"] + 0.1, data_range=1.0) > 19)
-True
+>>> network.denoise("scan.tif").shape
+(40, 30)
+>>> (record,) = emdenoise.simulate("graphene", num_images=1, image_size_px=64)
+>>> restored, clean = network.denoise(record), record.images["clean"]
+>>> emdenoise.metrics.psnr(restored[None], clean[None], data_range=1.0).shape
+(1,)
 """
 
 import importlib
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from emdenoise.evaluation import metrics
     from emdenoise.files.formats import Micrograph
     from emdenoise.tools.micrographs import read_micrograph, read_micrographs
-    from emdenoise.tools.restoration import TrainedNetwork, denoise, load_network, segment
+    from emdenoise.tools.networks import denoise, load_network, segment
+    from emdenoise.tools.restoration import TrainedNetwork
     from emdenoise.tools.simulated import simulate
 
 __version__ = "0.2.0"
@@ -46,11 +47,11 @@ _PLACES = {
     "Micrograph": "emdenoise.files.formats",
     "Record": "emdenoise.dataset.record",
     "TrainedNetwork": "emdenoise.tools.restoration",
-    "denoise": "emdenoise.tools.restoration",
-    "load_network": "emdenoise.tools.restoration",
+    "denoise": "emdenoise.tools.networks",
+    "load_network": "emdenoise.tools.networks",
     "read_micrograph": "emdenoise.tools.micrographs",
     "read_micrographs": "emdenoise.tools.micrographs",
-    "segment": "emdenoise.tools.restoration",
+    "segment": "emdenoise.tools.networks",
     "simulate": "emdenoise.tools.simulated",
 }
 """In which module a name is defined, which is imported when the name is used."""

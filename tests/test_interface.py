@@ -202,7 +202,9 @@ def test_pixel_sizes_that_help_nobody_are_one_line(denoiser: "emdenoise.TrainedN
     for size in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(SettingsError, match=r"pixel_size_angstrom is .*; it must be a number of Å above 0"):
             denoiser.denoise(COUNTS, pixel_size_angstrom=size)
-    with pytest.raises(SettingsError, match="the network was trained from 0.14 to 0.17 Å .*; train a network for this"):
+    with pytest.raises(
+        SettingsError, match=r"the network was trained from 0\.14 to 0\.17 Å .*; train a network for this"
+    ):
         denoiser.denoise(COUNTS, pixel_size_angstrom=0.9)
     folder = write_network(tmp_path / "model", data={"source": "folder", "tile_size_px": 64})
     with pytest.raises(
@@ -250,6 +252,18 @@ def test_simulated_images_are_the_same_each_time_and_none_of_a_run() -> None:
     ):
         with pytest.raises(SettingsError, match=message):
             emdenoise.simulate(**({"num_images": 1} | options))
+
+
+def test_a_record_is_restored_in_its_own_units(denoiser: "emdenoise.TrainedNetwork") -> None:
+    stored = np.random.default_rng(0).uniform(0.2, 0.8, (40, 30)).astype(np.float32)
+    stored += 0.5 - stored.mean()
+    record = emdenoise.Record({"noisy": stored}, specimen="", name="")
+    restored = denoiser.denoise(record)
+    assert restored.dtype == np.float32
+    # As counts whose mean is that of vacuum: 0.6 and 1.4 of it are stored as 0 and 1.
+    assert np.abs(restored - (denoiser.denoise((stored * 0.8 + 0.6) * 90) / 90 - 0.6) / 0.8).max() < 1e-4
+    with pytest.raises(DataError, match="NaN or infinite"):
+        denoiser.denoise(emdenoise.Record({"noisy": stored * np.nan}, specimen="", name=""))
 
 
 SCRIPT = """
@@ -300,9 +314,9 @@ def test_files_are_read_by_a_script_without_a_guard(example_workspace: Path, tmp
     script = tmp_path / "script.py"
     script.write_text(
         "import emdenoise\n"
-        "from emdenoise.simulation.simulate import open_pool\n"
+        "from emdenoise.files.worker import WorkerPool\n"
         "assert emdenoise.read_micrograph('scan.tif').image.shape == (40, 30)\n"
-        "with open_pool(2) as pool: assert list(pool.map(divmod, (7, 9), (2, 2))) == [(3, 1), (4, 1)]\n"
+        "with WorkerPool(2) as pool: assert list(pool.map(divmod, (7, 9), (2, 2))) == [(3, 1), (4, 1)]\n"
     )
     found = subprocess.run(
         [sys.executable, str(script)],

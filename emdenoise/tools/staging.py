@@ -122,10 +122,27 @@ def stage_images(path: Path, scratch: Path, config: RunConfig, *, zoom: float = 
             scratch.unlink(missing_ok=True)
 
 
-def stage_arrays(images: npt.NDArray[np.float32], config: RunConfig, *, zoom: float = 1.0) -> StagedImages:
-    """Bring arrays, float32 (num_images, height, width), into that form, in memory; else as `stage_images`."""
+def stage_arrays(
+    images: npt.NDArray[np.float32], config: RunConfig, *, zoom: float = 1.0, is_stored: bool = False
+) -> StagedImages:
+    """Bring arrays into that form, in memory.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (num_images, height, width)
+    config, zoom
+        As `stage_images` takes them.
+    is_stored : bool
+        Whether the intensity is already that of a record.
+
+    Raises
+    ------
+    DataError
+        As `stage_images`.
+    """
     frames = Frames(list(images), None, "image")
-    scales = _choose_scales(frames, config)
+    _check_finite(frames)
+    scales = len(images) * (IntensityScale(),) if is_stored else _choose_scales(frames, config)
     stored = _store(frames, scales, config.data.scale_factor * zoom, lambda shape: np.empty(shape, np.float32))
     return StagedImages(stored, scales, None, images.shape[1:])
 
@@ -142,6 +159,7 @@ def _stage(
     """Write the stored intensities; runs in the reading process."""
     factor = config.data.scale_factor * zoom
     with open_frames(path) as frames:
+        _check_finite(frames)
         scales = _choose_scales(frames, config)
         with explain_os_errors(scratch):
             scratch.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +171,6 @@ def _stage(
 
 
 def _choose_scales(frames: Frames, config: RunConfig) -> tuple[IntensityScale, ...]:
-    _check_finite(frames)
     return SOURCES[config.data.source].choose_scales(frames.images, config, frames.name)
 
 

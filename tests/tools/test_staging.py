@@ -88,7 +88,7 @@ def test_images_that_the_network_cannot_know_are_one_line(
 
 
 def test_files_that_are_no_images_are_one_line(tiny_config: Config, tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match=r"/a\.tif is not there; give an --image_file that exists\."):
+    with pytest.raises(MissingInputError, match=r"/a\.tif is not there; give a file that exists\."):
         stage(tmp_path / "a.tif", tiny_config())
     for name, message in (
         ("a.txt", r"/a\.txt: \.txt is no format of micrographs; give"),
