@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
-import numpy as np
-
 from emdenoise.arrays import FloatImage, Mask
 from emdenoise.errors import MissingInputError
 from emdenoise.files.locks import lock_folder
@@ -125,6 +123,7 @@ def denoise(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | Non
 
     Examples
     --------
+    >>> import numpy as np
     >>> counts = np.full((40, 30), 90, np.uint16)
     >>> restored = denoise(counts, network="workspace/model", pixel_size_angstrom=0.2)
     >>> restored.shape, restored.dtype
@@ -169,6 +168,7 @@ def segment(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | Non
 
     Examples
     --------
+    >>> import numpy as np
     >>> counts = np.full((2, 40, 30), 90.0)
     >>> mask = segment(counts, network="workspace/model_segment")
     >>> mask.shape, mask.dtype
