@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
 MARKER ?= cluster
 REFERENCE := tests/reference/smoke
-SOURCES := emdenoise tests benchmarks docs build run
+SOURCES := emdenoise tests benchmarks docs build run conftest.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs site bench image sbom bundle lock clean

@@ -1,11 +1,76 @@
-"""EMDenoise: a benchmark of learned restoration and segmentation of electron micrographs."""
+"""EMDenoise: a benchmark of learned restoration and segmentation of electron micrographs.
 
-__version__ = "0.2.0"
+This is the Python interface. It prints nothing; what goes wrong raises an exception of `emdenoise.errors` with a
+message of one line. `import emdenoise` is fast: what a function needs is imported at its first call.
 
+Examples
+--------
+>>> import emdenoise
+>>> network = emdenoise.load_network("workspace/model")
+>>> network.denoise("scan.tif").shape
+(40, 30)
+>>> (record,) = emdenoise.simulate("graphene", num_images=1, image_size_px=64)
+>>> restored, clean = network.denoise(record), record.images["clean"]
+>>> emdenoise.metrics.psnr(restored[None], clean[None], data_range=1.0).shape
+(1,)
+"""
+
+import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emdenoise.tables import FINDERS
+
+if TYPE_CHECKING:
+    from emdenoise import errors
+    from emdenoise.dataset.record import Record
+    from emdenoise.evaluation import metrics
+    from emdenoise.files.formats import Micrograph
+    from emdenoise.tools.micrographs import read_micrograph, read_micrographs
+    from emdenoise.tools.networks import denoise, load_network, segment
+    from emdenoise.tools.restoration import TrainedNetwork
+    from emdenoise.tools.simulated import simulate
+
+__version__ = "0.2.0"
+__all__ = [
+    "Micrograph",
+    "Record",
+    "TrainedNetwork",
+    "denoise",
+    "errors",
+    "load_network",
+    "metrics",
+    "read_micrograph",
+    "read_micrographs",
+    "segment",
+    "simulate",
+]
+
+_PLACES = {
+    "Micrograph": "emdenoise.files.formats",
+    "Record": "emdenoise.dataset.record",
+    "TrainedNetwork": "emdenoise.tools.restoration",
+    "denoise": "emdenoise.tools.networks",
+    "load_network": "emdenoise.tools.networks",
+    "read_micrograph": "emdenoise.tools.micrographs",
+    "read_micrographs": "emdenoise.tools.micrographs",
+    "segment": "emdenoise.tools.networks",
+    "simulate": "emdenoise.tools.simulated",
+}
+"""In which module a name is defined, which is imported when the name is used."""
+_MODULES = {"errors": "emdenoise.errors", "metrics": "emdenoise.evaluation.metrics"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'emdenoise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _find_fields() -> Mapping[str, Any]:

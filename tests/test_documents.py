@@ -27,10 +27,6 @@ ROOT = Path(__file__).parents[1]
 MAX_REPOSITORY_BYTES = 20e6
 MAX_LINES = {"README.md": 80, "CONTRIBUTING.md": 60, "STYLE.md": 100}
 WORDS_FOR = {"ancestor": "the STFC code"}
-# What the pages name and other branches bring: empty these when they are merged.
-COMING_COMMANDS = {"list"}
-COMING_OPTIONS = {"--network", "--output", "--set"}
-COMING_FUNCTIONS = {"denoise", "load_network", "metrics", "read_micrograph", "segment", "simulate"}
 EXIT_WRONG_OPTION = click.UsageError.exit_code
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PARAMETERS_FILES = sorted((ROOT / "workspace" / "parameters").glob("*.parameters.yaml"))
@@ -102,9 +98,9 @@ def test_every_emdenoise_command_that_is_named_exists() -> None:
     assert len(named) > 2
     for page, (_, *words) in named:
         name = words[0] if words else "--help"
-        assert name in {*main.commands, *COMING_COMMANDS, "--help", "COMMAND", "TASK"}, f"{page}: emdenoise {name}"
+        assert name in {*main.commands, "--help", "COMMAND", "TASK"}, f"{page}: emdenoise {name}"
         parameters = main.commands[name].params if name in main.commands else []
-        known = {option for parameter in parameters for option in parameter.opts} | COMING_OPTIONS
+        known = {option for parameter in parameters for option in parameter.opts}
         for option in (word.split("=")[0] for word in words[1:] if word.startswith("-")):
             assert option in {*known, "-h", "--help"}, f"{page}: emdenoise {' '.join(words)}"
 
@@ -117,7 +113,7 @@ def test_every_function_of_the_python_examples_exists() -> None:
     ]
     assert len(named) > 5
     for page, name in named:
-        assert hasattr(emdenoise, name) or name in COMING_FUNCTIONS, f"{page}: emdenoise.{name}"
+        assert hasattr(emdenoise, name), f"{page}: emdenoise.{name}"
 
 
 def list_examples(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.schema import RunConfig
+from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale, RowImage
 from emdenoise.progress import Progress
 
@@ -84,6 +84,10 @@ class Source:
         common meaning.
     needs_network : bool
         Whether a download needs a network, unless it has a mirror.
+    find_pixel_size : callable
+        ``(config) -> (low, high)``: between which pixel sizes the images are [Å]; None where nobody knows.
+    simulate : callable or None
+        ``(settings, seed, num_images) -> records`` that no split has; None where images cannot be simulated.
     """
 
     description: str
@@ -97,3 +101,5 @@ class Source:
     settings_sections: tuple[str, ...] = ("data",)
     describe_intensity: Callable[[RunConfig], str] = lambda config: ""
     needs_network: bool = False
+    find_pixel_size: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
+    simulate: Callable[[SimulationSettings, int, int], Iterable[Record]] | None = None

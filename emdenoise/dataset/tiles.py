@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.transform import rescale
+from skimage.transform import rescale, resize
 
 from emdenoise.dataset.fields import FIELDS, Kind
 from emdenoise.dataset.record import Record
@@ -150,6 +150,22 @@ def _scale(image: npt.NDArray[Any], factor: float, kind: Kind) -> npt.NDArray[An
     else:
         scaled = rescale(image, factor, order=1, mode="symmetric", anti_aliasing=factor < 1, preserve_range=True)
     return scaled
+
+
+def resize_image(image: npt.NDArray[Any], shape: tuple[int, int], kind: Kind) -> npt.NDArray[Any]:
+    """Bring what was scaled as `scale_record` does back to its size, by the same rules.
+
+    Examples
+    --------
+    >>> resize_image(np.array([[0, 2], [3, 5]], np.uint8), (4, 4), "labels")[0].tolist()
+    [0, 0, 2, 2]
+    """
+    if kind == "labels":
+        resized = resize(image, shape, order=0, mode="symmetric", anti_aliasing=False, preserve_range=True)
+    else:
+        is_smaller = shape[0] < image.shape[0]
+        resized = resize(image, shape, order=1, mode="symmetric", anti_aliasing=is_smaller, preserve_range=True)
+    return resized.astype(image.dtype)
 
 
 def cut_record(record: Record, tile_size_px: int) -> Iterator[Record]:

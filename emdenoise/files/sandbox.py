@@ -9,17 +9,14 @@ import functools
 import os
 import resource
 import signal
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
 from emdenoise.errors import DataError
+from emdenoise.files.worker import Worker, WorkerDiedError
 
 Result = TypeVar("Result")
 
@@ -58,11 +55,10 @@ def call_sandboxed(call: Callable[[], Result], *, name: str, num_bytes: int = 0,
     cause: Exception
     memory_bytes, seconds = MEMORY_BYTES + MEMORY_PER_BYTE * num_bytes, SECONDS + num_bytes // BYTES_PER_SECOND
     try:
-        return _submit(partial(_call_within, call, memory_bytes, seconds)).result()
+        return _find_reader(os.getpid()).call(partial(_call_within, call, memory_bytes, seconds))
     except MemoryError as error:
         reason, cause = f"reading it takes more than {memory_bytes / 2**30:.3g} GiB of memory", error
-    except BrokenProcessPool as error:
-        _start_reader.cache_clear()
+    except WorkerDiedError as error:
         reason, cause = f"reading it crashed or took longer than {seconds} s", error
     raise DataError(f"{name}: is damaged ({reason}); expected a whole file; {remedy}.") from cause
 
@@ -88,37 +84,10 @@ def read_sandboxed(read: Callable[[Path], Result], path: Path) -> Result:
     )
 
 
-def _submit(call: Callable[[], Result]) -> Future[Result]:
-    """Hand a call to the reading process, and to a new one if it died while it had nothing to do."""
-    try:
-        return _start_reader().submit(call)
-    except BrokenProcessPool:
-        _start_reader.cache_clear()
-        return _start_reader().submit(call)
-
-
 @functools.cache
-def _start_reader() -> ProcessPoolExecutor:
-    """Start the one reading process; a fork could inherit locks that threads of other libraries hold."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)
-
-
-def _begin() -> None:
-    """Leave no dump of the memory after a crash, and end with the parent."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Let a worker end when its parent was killed; it would wait for work for ever."""
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _find_reader(process: int) -> Worker:
+    """Give the one reading process of this process, whose forks have readers of their own."""
+    return Worker()
 
 
 def _call_within(call: Callable[[], Result], memory_bytes: int, seconds: int) -> Result:

@@ -1,5 +1,8 @@
 """What differs between the backends of Keras: determinism, compilation, the device's name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 
 from emdenoise.config.schema import TrainingSettings
@@ -22,6 +25,23 @@ def prepare_backend(settings: TrainingSettings, seed: int) -> None:
 
         if settings.deterministic:
             tensorflow.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def borrow_backend(precision: str) -> Iterator[None]:
+    """Build networks in a process that belongs to somebody else, whose precision stays as it was.
+
+    Parameters
+    ----------
+    precision : str
+        `TrainingSettings.precision`.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def choose_compilation() -> bool:

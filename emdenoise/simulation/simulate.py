@@ -5,10 +5,9 @@ here they become records. What comes out depends on the recipe alone (`graphene.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 
 import abtem
 import numpy as np
@@ -17,7 +16,7 @@ from abtem.core.energy import energy2wavelength
 from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale
 from emdenoise.dataset.record import Record, Split
-from emdenoise.files.sandbox import end_with_parent
+from emdenoise.files.worker import WorkerPool
 from emdenoise.processes import count_processors
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import apply_dead_pixels, apply_readout_noise, apply_shot_noise, make_beam_profile
@@ -124,7 +123,7 @@ def simulate_image(
     return window.apply(noisy), window.apply(clean), attributes
 
 
-def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, index: int) -> list[Record]:
+def simulate_specimen(settings: SimulationSettings, seed: int, stream: str, index: int) -> list[Record]:
     """Simulate all images of one specimen.
 
     Parameters
@@ -132,10 +131,10 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
     settings : SimulationSettings
     seed : int
         Seed of the run.
-    split : str
+    stream : str
         Splits draw from streams of their own: the test images do not change with the number of training images.
     index : int
-        Number of the specimen in its split.
+        Number of the specimen in its stream.
 
     Returns
     -------
@@ -143,7 +142,7 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
         `images_per_specimen` records with noisy, clean, mask, atoms, class and, on request, wave.
     """
     configure_abtem()
-    rng = make_generator(seed, f"{split} specimen", index)
+    rng = make_generator(seed, f"{stream} specimen", index)
     pixel_size = rng.uniform(*settings.pixel_size_angstrom)
     margin, size = settings.margin_px, settings.image_size_px
     kind, sheet = make_specimen(settings, (size + 2 * margin) * pixel_size, rng)
@@ -164,15 +163,15 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
     records = []
     for number in range(settings.images_per_specimen):
         image_index = index * settings.images_per_specimen + number
-        image_rng = make_generator(seed, f"{split} image", image_index)
+        image_rng = make_generator(seed, f"{stream} image", image_index)
         noisy, clean, attributes = simulate_image(settings, exit_wave, pixel_size, image_rng)
         records.append(
             Record(
                 {"noisy": noisy, "clean": clean, "mask": mask, **wave},
                 atoms=atoms_px[is_inside].astype(np.float32),
                 class_id=list(DEFECTS).index(kind),
-                specimen=f"{split} {index}",
-                name=f"{split} image {image_index}",
+                specimen=f"{stream} {index}",
+                name=f"{stream} image {image_index}",
                 attributes=attributes,
             )
         )
@@ -183,7 +182,7 @@ def simulate_specimen(settings: SimulationSettings, seed: int, split: Split, ind
 def open_pool(num_workers: int | None = None) -> Iterator[Executor]:
     """Start processes for `simulate_split`, one per processor that this process may use unless told otherwise."""
     num_workers = num_workers or count_processors()
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with WorkerPool(num_workers) as pool:
         yield pool
 
 
@@ -202,12 +201,18 @@ def simulate_split(config: RunConfig, split: Split, pool: Executor | None = None
     ------
     Record
     """
-    settings = config.simulation
-    num_records = getattr(settings, f"num_{split}")
+    num_records = getattr(config.simulation, f"num_{split}")
+    yield from simulate_records(config.simulation, config.data.seed, split, num_records, pool)
+
+
+def simulate_records(
+    settings: SimulationSettings, seed: int, stream: str, num_records: int, pool: Executor | None = None
+) -> Iterator[Record]:
+    """Simulate so many records of a stream, which is a split or, for images of no split, another name."""
     num_specimens = -(-num_records // settings.images_per_specimen)
-    simulate = partial(simulate_specimen, settings, config.data.seed, split)
+    simulate = partial(simulate_specimen, settings, seed, stream)
     numbers = range(num_specimens)
-    yield from _take(pool.map(simulate, numbers, chunksize=4) if pool else map(simulate, numbers), num_records)
+    yield from _take(pool.map(simulate, numbers) if pool else map(simulate, numbers), num_records)
 
 
 def _take(groups: Iterable[list[Record]], num_records: int) -> Iterator[Record]:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 
-from emdenoise.config.schema import RunConfig
+from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale, RowImage, choose_window
 from emdenoise.dataset.record import MASK_LABELS, SPLITS, Record, Source, Split
 from emdenoise.dataset.record_file import RecordFile, write_records
@@ -19,9 +20,10 @@ from emdenoise.sources.signatures import Signature, compare, sign
 REFERENCE_SIGNATURES = "graphene_signatures.json"
 """In this package: signatures of the recipes of the committed parameters files, by recipe and split."""
 
-
 RECIPE_VERSION = 1
 """Raised by any change of the code that changes a simulated pixel."""
+MANY_IMAGES = 256
+"""From so many on it pays to start processes, which takes seconds."""
 
 
 def hash_recipe(config: RunConfig) -> str:
@@ -86,6 +88,17 @@ def _simulate_missing_splits(config: RunConfig, raw_dir: Path, recipe: str, prog
                 write_records(path, simulate_split(config, split, pool), attributes={"recipe": recipe}, on_record=show)
             num_done += getattr(config.simulation, f"num_{split}")
     progress.step("simulate", total, total)
+
+
+def simulate_graphene(settings: SimulationSettings, seed: int, num_images: int) -> Iterator[Record]:
+    """Simulate images that are in no split of any run; `num_train` and the like of the settings do not matter.
+
+    Many images are simulated by several processes; the records are the same.
+    """
+    from emdenoise.simulation.simulate import open_pool, simulate_records
+
+    with open_pool() if num_images >= MANY_IMAGES else nullcontext() as pool:
+        yield from simulate_records(settings, seed, "extra", num_images, pool)
 
 
 def read_graphene(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record]]:
@@ -164,4 +177,6 @@ GRAPHENE = Source(
     describe_intensity=describe_window,
     choose_scales=choose_graphene_scales,
     needs_network=False,
+    find_pixel_size=lambda config: config.simulation.pixel_size_angstrom,
+    simulate=simulate_graphene,
 )

@@ -1,19 +1,14 @@
 """`emdenoise predict`: applies a trained network to image files of any size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from emdenoise.config.schema import RunConfig
 from emdenoise.errors import MissingInputError, SettingsError
 from emdenoise.files.locks import hold_folders
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
+from emdenoise.tools.restoration import TrainedNetwork
 from emdenoise.tools.trained import load_trained
-
-if TYPE_CHECKING:
-    from emdenoise.models.tiling import TiledMethod
-    from emdenoise.tools.staging import StagedImages
 
 
 @hold_folders(reads=("model_dir",), writes=())
@@ -31,20 +26,13 @@ def predict(
     is scan.denoised.tif or scan.segmented.tif beside it, unless --output says otherwise: the name of a file for one
     image, a folder for several. Denoised intensities are float32 in the units of the image, labels are uint8.
     """
-    from emdenoise.models.fusion import fuse_upsampling
-    from emdenoise.models.tiling import TiledMethod, run_keras
-
     images = _list_images(images, image_file)
     _check_output(images, predicted_file)
-    config, trained = load_trained(model_dir)
-    head, inputs = trained.ports.head, trained.network.inputs
-    if len(inputs) > 1:
-        raise SettingsError(f"the network needs {' and '.join(inputs)}; `emdenoise predict` has one image to give.")
-    results = name_results(images, predicted_file, head.verb)
-    network = TiledMethod(trained.network, head, run_keras(fuse_upsampling(trained.network.model)))
+    network = TrainedNetwork(*load_trained(model_dir))
+    results = name_results(images, predicted_file, network.head.verb)
     for image, result in results.items():
-        size = _predict_file(network, image, result, config, progress)
-        message = f"Wrote {result}: {size}, {config.workload}, weights {trained.weights_sha256[:12]}."
+        size = _predict_file(network, image, result, progress)
+        message = f"Wrote {result}: {size}, {network.workload}, weights {network.weights_sha256[:12]}."
         if len(results) > 1:
             progress.say(message)
     return Outcome(message if len(results) == 1 else f"Wrote the results of {len(results)} images.")
@@ -129,41 +117,19 @@ def _is_folder(output: Path) -> bool:
     return output.is_dir() or (not output.exists() and not output.suffix)
 
 
-def _predict_file(network: "TiledMethod", image: Path, result: Path, config: RunConfig, progress: Progress) -> str:
+def _predict_file(network: TrainedNetwork, image: Path, result: Path, progress: Progress) -> str:
     """Write the result of one image file; returns its size in words."""
     from emdenoise.files.pictures import write_pictures
     from emdenoise.tools.staging import stage_images
 
     scratch = result.with_name(f".partial-{result.name}.noisy.h5")
-    with stage_images(image, scratch, config) as staged:
+    with stage_images(image, scratch, network.settings) as staged:
         shape = staged.noisy.shape
         write_pictures(
             result,
-            _predict_all(network, staged, progress),
+            network.restore(staged, progress),
             shape=shape,
             dtype=network.head.dtype,
             pixel_size_angstrom=staged.pixel_size_angstrom,
         )
     return f"{shape[0]} of {shape[2]} × {shape[1]} px" if shape[0] > 1 else f"{shape[2]} × {shape[1]} px"
-
-
-def _predict_all(network: "TiledMethod", staged: "StagedImages", progress: Progress) -> Iterator[Any]:
-    """Predict image by image, strip by strip; labels as they are, intensities in the units of the file."""
-    num_images, height, _ = staged.noisy.shape
-    done = 0
-    for index, scale in enumerate(staged.scales):
-        for (strip,) in network.predict_strips({network.inputs[0]: _One(staged.noisy, index)}):
-            done += len(strip)
-            progress.step("predict", done, num_images * height, "rows")
-            yield scale.restore(strip) if network.head.has_intensity else strip
-
-
-class _One:
-    """One image of a data set as a stack of one that is read by slices."""
-
-    def __init__(self, images: Any, index: int) -> None:
-        self._images, self._index = images, index
-        self.shape = (1, *images.shape[1:], 1)
-
-    def __getitem__(self, place: tuple[slice, slice, slice]) -> Any:
-        return self._images[(slice(self._index, self._index + 1), *place[1:3])][..., None]

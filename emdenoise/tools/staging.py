@@ -1,10 +1,11 @@
-"""An image file of any size as the stored intensities that a trained network expects, in a file that is read by slices.
+"""Images of any size as the stored intensities that a trained network expects: those of a file, or arrays.
 
-It does to one file what `preprocess` does to a source, without cutting tiles. Images in HDF5 may be larger than the
-memory; files of other formats are read whole, in the reading process.
+It does to them what `preprocess` does to a source, without cutting tiles. Images in HDF5 may be larger than the memory;
+files of other formats are read whole, in the reading process. What comes out of a file lies in a file that is read by
+slices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -34,25 +35,38 @@ class StagedImages:
 
     Attributes
     ----------
-    noisy : h5py.Dataset of float32, shape (num_images, height, width)
+    noisy : ndarray or h5py.Dataset of float32, shape (num_images, height, width)
         Stored intensity.
     scales : tuple of IntensityScale
-        Of each image; brings a result back to the units of the file.
+        Of each image; brings a result back to the units of the image.
     pixel_size_angstrom : float or None
-        As in the file, or after `data.scale_factor` [Å].
+        As in the file, or after the magnification [Å].
+    own_shape : (int, int)
+        Height and width before the magnification [px].
     """
 
-    noisy: h5py.Dataset
+    noisy: Any
     scales: tuple[IntensityScale, ...]
     pixel_size_angstrom: float | None
+    own_shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
-class _Frames:
-    """Images of one size in the units of their file: arrays, or what HDF5 reads by slices."""
+class Frames:
+    """Images of one size in their own units.
+
+    Attributes
+    ----------
+    images : list of ndarray of float32 or of what HDF5 reads by slices, shape (height, width)
+    pixel_size_angstrom : float or None
+        As in the file [Å].
+    name : str
+        For messages.
+    """
 
     images: list[Any]
     pixel_size_angstrom: float | None
+    name: str
 
 
 class _Slice:
@@ -70,7 +84,7 @@ class _Slice:
 
 
 @contextmanager
-def stage_images(path: Path, scratch: Path, config: RunConfig) -> Iterator[StagedImages]:
+def stage_images(path: Path, scratch: Path, config: RunConfig, *, zoom: float = 1.0) -> Iterator[StagedImages]:
     """Bring the images of a file into the form that a network was trained with.
 
     Parameters
@@ -82,6 +96,8 @@ def stage_images(path: Path, scratch: Path, config: RunConfig) -> Iterator[Stage
         File that holds the images meanwhile, four bytes a pixel; removed in the end.
     config : RunConfig
         Of the training: source, magnification and contrast window.
+    zoom : float
+        By how much to make the images larger, besides `data.scale_factor`.
 
     Yields
     ------
@@ -96,39 +112,96 @@ def stage_images(path: Path, scratch: Path, config: RunConfig) -> Iterator[Stage
     StorageError
         If there is no room for the scratch file.
     """
-    if not path.is_file():
-        raise MissingInputError(f"{path.parent.name}/{path.name} is not there; give a file that exists.")
+    check_is_file(path)
     try:
-        scales, pixel_size_angstrom = read_sandboxed(partial(_stage, scratch, config), path)
+        scales, pixel_size_angstrom, own_shape = read_sandboxed(partial(_stage, scratch, config, zoom), path)
         with h5py.File(scratch) as file:
-            yield StagedImages(file["noisy"], scales, pixel_size_angstrom)
+            yield StagedImages(file["noisy"], scales, pixel_size_angstrom, own_shape)
     finally:
         with suppress(OSError):  # where nothing may be written, nothing was
             scratch.unlink(missing_ok=True)
 
 
-def _stage(scratch: Path, config: RunConfig, path: Path) -> tuple[tuple[IntensityScale, ...], float | None]:
+def stage_arrays(
+    images: npt.NDArray[np.float32], config: RunConfig, *, zoom: float = 1.0, is_stored: bool = False
+) -> StagedImages:
+    """Bring arrays into that form, in memory.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (num_images, height, width)
+    config, zoom
+        As `stage_images` takes them.
+    is_stored : bool
+        Whether the intensity is already that of a record.
+
+    Raises
+    ------
+    DataError
+        As `stage_images`.
+    """
+    frames = Frames(list(images), None, "image")
+    _check_finite(frames)
+    scales = len(images) * (IntensityScale(),) if is_stored else _choose_scales(frames, config)
+    stored = _store(frames, scales, config.data.scale_factor * zoom, lambda shape: np.empty(shape, np.float32))
+    return StagedImages(stored, scales, None, images.shape[1:])
+
+
+def check_is_file(path: Path) -> None:
+    """Raise `MissingInputError` if there is no such file."""
+    if not path.is_file():
+        raise MissingInputError(f"{path} is not there; give a file that exists.")
+
+
+def _stage(
+    scratch: Path, config: RunConfig, zoom: float, path: Path
+) -> tuple[tuple[IntensityScale, ...], float | None, tuple[int, int]]:
     """Write the stored intensities; runs in the reading process."""
-    with _open_frames(path) as frames:
-        _check_finite(frames, path)
-        name = f"{path.parent.name}/{path.name}"
-        scales = SOURCES[config.data.source].choose_scales(frames.images, config, name)
-        factor, pixel_size_angstrom = config.data.scale_factor, frames.pixel_size_angstrom
+    factor = config.data.scale_factor * zoom
+    with open_frames(path) as frames:
+        _check_finite(frames)
+        scales = _choose_scales(frames, config)
         with explain_os_errors(scratch):
             scratch.parent.mkdir(parents=True, exist_ok=True)
             with create_hdf5(scratch) as (file, raw):
-                for index, (own, scale) in enumerate(zip(frames.images, scales, strict=True)):
-                    image = own if factor == 1 else _magnify(scale.apply(own[:]), factor)
-                    shape = (len(frames.images), *image.shape)
-                    noisy = file["noisy"] if index else file.create_dataset("noisy", shape, np.float32)
-                    for rows, block in read_blocks(image):
-                        noisy[index, rows] = block if factor != 1 else scale.apply(block)
-                        raw.check()
-    return scales, pixel_size_angstrom / factor if pixel_size_angstrom else None
+                make = partial(file.create_dataset, "noisy", dtype=np.float32)
+                _store(frames, scales, factor, make, on_block=raw.check)
+        size = frames.pixel_size_angstrom
+        return scales, size / factor if size else None, frames.images[0].shape
+
+
+def _choose_scales(frames: Frames, config: RunConfig) -> tuple[IntensityScale, ...]:
+    return SOURCES[config.data.source].choose_scales(frames.images, config, frames.name)
+
+
+def _store(
+    frames: Frames,
+    scales: tuple[IntensityScale, ...],
+    factor: float,
+    make: Callable[[tuple[int, ...]], Any],
+    on_block: Callable[[], None] = lambda: None,
+) -> Any:
+    """Put the stored intensities, magnified, into what `make` gives for their shape."""
+    stored: Any = None
+    for index, (own, scale) in enumerate(zip(frames.images, scales, strict=True)):
+        image = own if factor == 1 else _magnify(scale.apply(own[:]), factor)
+        if stored is None:
+            stored = make((len(frames.images), *image.shape))
+        for rows, block in read_blocks(image):
+            stored[index, rows] = block if factor != 1 else scale.apply(block)
+            on_block()
+    return stored
 
 
 @contextmanager
-def _open_frames(path: Path) -> Iterator[_Frames]:
+def open_frames(path: Path) -> Iterator[Frames]:
+    """Open the images of a file, where the reading process may: those of HDF5 are read by slices.
+
+    Raises
+    ------
+    DataError
+        If the file holds no images, or images of several sizes.
+    """
     name = f"{path.parent.name}/{path.name}"
     if path.suffix.lower() not in HDF5_SUFFIXES:
         if not is_image_file(path):
@@ -139,14 +212,14 @@ def _open_frames(path: Path) -> Iterator[_Frames]:
         shapes = {micrograph.image.shape for micrograph in micrographs}
         if len(shapes) > 1:
             raise DataError(f"{name}: holds images of {len(shapes)} sizes; expected one size; save them apart.")
-        yield _Frames([micrograph.image for micrograph in micrographs], micrographs[0].pixel_size_angstrom)
+        yield Frames([micrograph.image for micrograph in micrographs], micrographs[0].pixel_size_angstrom, name)
         return
     try:
         with h5py.File(path) as file:
             dataset = _find_dataset(file, name)
             size = dataset.attrs.get(PIXEL_SIZE)
             numbers = range(len(dataset)) if dataset.ndim == 3 else [None]
-            yield _Frames([_Slice(dataset, number) for number in numbers], None if size is None else float(size))
+            yield Frames([_Slice(dataset, number) for number in numbers], None if size is None else float(size), name)
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error}); expected whole HDF5; copy it again.") from error
 
@@ -164,13 +237,13 @@ def _find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return images[0]
 
 
-def _check_finite(frames: _Frames, path: Path) -> None:
+def _check_finite(frames: Frames) -> None:
     for index, image in enumerate(frames.images):
         num_wrong = sum(int(np.count_nonzero(~np.isfinite(block))) for _, block in read_blocks(image))
         if num_wrong:
             raise DataError(
-                f"{path.parent.name}/{path.name} frame {index}: {num_wrong} pixels are NaN or infinite; all must be "
-                "finite; repair the image."
+                f"{frames.name} frame {index}: {num_wrong} pixels are NaN or infinite; all must be finite; repair the "
+                "image."
             )
 
 
