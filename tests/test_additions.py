@@ -128,7 +128,17 @@ def compute_overlap(case: Case) -> np.ndarray:
     return np.abs(products) / np.maximum(lengths[0] * lengths[1], 1e-12)
 
 
-TOY_METRIC = Metric("toy_overlap", "toy overlap", ("complex",), compute_overlap, is_larger_better=True, decimals=3)
+TOY_METRIC = Metric(
+    "toy_overlap",
+    "toy overlap",
+    "The toy overlap is 1 for equal waves.",
+    ("complex",),
+    compute_overlap,
+    is_larger_better=True,
+    decimals=3,
+    tolerance=1e-5,
+    retrained_tolerance=0.1,
+)
 
 
 # a baseline -------------------------------------------------------------------------------------------------------
@@ -243,7 +253,7 @@ def test_the_record_names_what_was_used(workspace: Path) -> None:
 
 def test_the_report_shows_the_metric_and_what_was_chosen(workspace: Path) -> None:
     page = (workspace / "output" / "report.html").read_text(encoding="utf-8")
-    for words in (TOY_WORKLOAD.description, TOY_METRIC.heading, "the wave", "toy_baseline"):
+    for words in (TOY_WORKLOAD.description, TOY_METRIC.heading, TOY_METRIC.description, "the wave", "toy_baseline"):
         assert words in page
 
 

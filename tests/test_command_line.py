@@ -47,11 +47,11 @@ def test_predict_takes_images_by_position_and_short_names(heard: list[dict[str, 
 
 
 def test_results_lie_beside_their_images_or_in_a_folder(tmp_path: Path) -> None:
-    beside = name_results([A, B], None, "segmented")
+    beside = name_results([A, B], None, "segmented.tif")
     assert beside == {A: Path("run/a.segmented.tif"), B: Path("run/b.segmented.tif")}
-    assert name_results([A], tmp_path, "denoised") == {A: tmp_path / "a.denoised.tif"}
-    assert name_results([A], tmp_path / "new", "denoised") == {A: tmp_path / "new" / "a.denoised.tif"}
-    assert name_results([A], tmp_path / "new.h5", "denoised") == {A: tmp_path / "new.h5"}
+    assert name_results([A], tmp_path, "denoised.tif") == {A: tmp_path / "a.denoised.tif"}
+    assert name_results([A], tmp_path / "new", "denoised.tif") == {A: tmp_path / "new" / "a.denoised.tif"}
+    assert name_results([A], tmp_path / "new.h5", "denoised.tif") == {A: tmp_path / "new.h5"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_results_lie_beside_their_images_or_in_a_folder(tmp_path: Path) -> None:
 )
 def test_a_result_never_takes_the_place_of_another_file(images: list[str], output: str | None, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        name_results([Path(image) for image in images], output and Path(output), "denoised")
+        name_results([Path(image) for image in images], output and Path(output), "denoised.tif")
 
 
 def test_what_predict_cannot_know_is_one_line(tmp_path: Path) -> None:

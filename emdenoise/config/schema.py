@@ -289,7 +289,9 @@ class RunConfig(Settings):
             )
         is_restoring = self.pretraining.method != "none" and workload.is_restoration
         if self.training.epochs == 0 and not is_restoring:
-            raise ValueError("training.epochs is 0; without pretraining for workload denoise it must be at least 1")
+            raise ValueError(
+                "training.epochs is 0; without pretraining for a workload that restores images it must be at least 1"
+            )
         self._check_baselines()
         if self.pretraining.thaw_epoch is not None and self.pretraining.encoder != "frozen":
             raise ValueError("pretraining.thaw_epoch is set, but pretraining.encoder is trainable; set it to frozen")
@@ -300,5 +302,6 @@ class RunConfig(Settings):
             if look_up("baselines", name).kind != kind:
                 fitting = [other for other in list_entries("baselines") if look_up("baselines", other).kind == kind]
                 raise ValueError(
-                    f"evaluation.baselines names {name}; workload {self.workload} can use {', '.join(fitting)}"
+                    f"evaluation.baselines names {name}; workload {self.workload} can use "
+                    f"{', '.join(fitting) or 'none'}"
                 )

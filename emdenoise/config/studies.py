@@ -39,8 +39,8 @@ class StudyConfig(Settings):
     """Numbers of training images; null for all."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Seeds of the runs."""
-    metric: str = "dice"
-    """What is compared, a metric of `scores.json`; larger is better."""
+    metric: str | None = None
+    """What is compared, a metric of `scores.json`; null for the main metric of the workload."""
     other_metrics: tuple[str, ...] = ()
     """Metrics that the table shows beside it."""
 

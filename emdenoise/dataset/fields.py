@@ -27,6 +27,8 @@ class FieldSpec:
         Of the stored numbers.
     meaning : str
         One sentence, for other people's programs.
+    advice : str
+        How to get images with it, after "Choose a source that has them"; empty where there is no other way.
     """
 
     name: str
@@ -34,6 +36,7 @@ class FieldSpec:
     kind: Kind
     unit: str
     meaning: str
+    advice: str = ""
 
     @property
     def num_channels(self) -> int:
@@ -49,7 +52,23 @@ class FieldSpec:
 
 FIELDS: dict[str, FieldSpec] = {
     "noisy": FieldSpec("noisy", "float32", "intensity", "contrast window", "Detector image, intensity near [0, 1]."),
-    "clean": FieldSpec("clean", "float32", "intensity", "contrast window", "Noise-free intensity in [0, 1]."),
-    "mask": FieldSpec("mask", "uint8", "labels", "label", "Semantic labels."),
-    "wave": FieldSpec("wave", "complex64", "complex", "amplitude of vacuum", "Complex exit wave."),
+    "clean": FieldSpec(
+        "clean",
+        "float32",
+        "intensity",
+        "contrast window",
+        "Noise-free intensity in [0, 1].",
+        advice=", put the truth beside your images, or set data.added_noise_electrons_per_pixel",
+    ),
+    "mask": FieldSpec(
+        "mask", "uint8", "labels", "label", "Semantic labels.", advice=", or put masks beside your images"
+    ),
+    "wave": FieldSpec(
+        "wave",
+        "complex64",
+        "complex",
+        "amplitude of vacuum",
+        "Complex exit wave.",
+        advice=", or set simulation.store_wave to true",
+    ),
 }

@@ -29,6 +29,10 @@ def check_picture(path: Path, shape: tuple[int, ...] = (), dtype: Any = np.float
     """
     if path.suffix.lower() not in TIFF_SUFFIXES + HDF5_SUFFIXES:
         raise SettingsError(f"--output is {path.name}; its ending must be .tif or .h5; give another name to the file.")
+    if path.suffix.lower() in TIFF_SUFFIXES and np.dtype(dtype).kind == "c":
+        raise SettingsError(
+            f"--output is {path.name}; a TIFF cannot hold the complex numbers of a wave; give a file that ends in .h5."
+        )
     num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if path.suffix.lower() in TIFF_SUFFIXES and num_bytes > MAX_TIFF_BYTES:
         raise SettingsError(

@@ -26,5 +26,13 @@ def build_network(settings: NetworkSettings, ports: Ports) -> Network:
     Returns
     -------
     Network
+
+    Raises
+    ------
+    ValueError
+        If network and settings declare different steps.
     """
-    return MODELS[settings.name].build(settings, ports)
+    network = MODELS[settings.name].build(settings, ports)
+    if network.step_px != settings.step_px:
+        raise ValueError(f"{settings.name} has a step of {network.step_px} px, its settings of {settings.step_px}")
+    return network

@@ -39,10 +39,11 @@ class Network:
     model : keras.Model
         Inputs are named after their fields, each float32 (batch, height, width, channels); the output is float32
         (batch, height, width, output_channels). Where there are several inputs, Keras sorts them by name.
+        The last layer with weights is named ``output``.
     inputs : tuple of str
         Fields, the image first.
     step_px : int
-        Sides and positions of images must be multiples of it.
+        Sides and positions of images must be multiples of it; that of its settings.
     reach_px : int or None
         Pixels farther away than this do not change a pixel of the result; None where every pixel does.
     encoder : tuple of str

@@ -30,6 +30,8 @@ class Head:
         How results are drawn: ``gray`` by the grey values of the truth, ``labels`` with one colour each.
     verb : str
         What a network with this head does to an image, in a file name: ``denoised``.
+    ending : str
+        Of the file that a result goes to unless its user says otherwise.
     """
 
     kind: Kind
@@ -39,6 +41,7 @@ class Head:
     has_intensity: bool
     colours: str
     verb: str
+    ending: str
 
 
 def decode_intensity(outputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -57,7 +60,7 @@ def decode_wave(outputs: npt.NDArray[Any]) -> npt.NDArray[np.complex64]:
 
 
 HEADS: dict[Kind, Head] = {
-    "intensity": Head("intensity", "float32", lambda names: 1, decode_intensity, True, "gray", "denoised"),
-    "labels": Head("labels", "uint8", len, decode_labels, False, "labels", "segmented"),
-    "complex": Head("complex", "complex64", lambda names: 2, decode_wave, False, "gray", "restored"),
+    "intensity": Head("intensity", "float32", lambda names: 1, decode_intensity, True, "gray", "denoised", ".tif"),
+    "labels": Head("labels", "uint8", len, decode_labels, False, "labels", "segmented", ".tif"),
+    "complex": Head("complex", "complex64", lambda names: 2, decode_wave, False, "gray", "restored", ".h5"),
 }

@@ -77,7 +77,7 @@ def draw_pictures(
     captions : mapping of str to sequence of str
         Text over each picture; where there is none, the name.
     colours : mapping of str to str
-        ``gray`` or ``labels`` by name; gray where a name is not there.
+        By name: ``gray`` on the scale of the row, ``own gray``, or ``labels``; gray where a name is not there.
 
     Returns
     -------
@@ -86,8 +86,9 @@ def draw_pictures(
     """
     names = list(pictures)
     num_images = len(pictures[names[-1]])
-    grey = [name for name in names if colours.get(name, "gray") == "gray"]
-    largest = max((int(mask.max()) for name in names if name not in grey for mask in pictures[name]), default=0)
+    shades = {name: colours.get(name, "gray") for name in names}
+    grey = [name for name in names if shades[name] == "gray"]
+    largest = max((int(mask.max()) for name in names if shades[name] == "labels" for mask in pictures[name]), default=0)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.4 * len(names), 2.55 * num_images), layout="constrained")
         axes = figure.subplots(num_images, len(names), squeeze=False)
@@ -96,7 +97,9 @@ def draw_pictures(
             for column, name in enumerate(names):
                 axis = axes[row, column]
                 scale = {"cmap": "gray", "vmin": low, "vmax": high}
-                if name not in grey:
+                if shades[name] == "own gray":
+                    scale = {"cmap": "gray"}
+                elif shades[name] == "labels":
                     scale = {"cmap": "viridis", "vmin": 0, "vmax": max(1, largest)}
                 axis.imshow(pictures[name][row], interpolation="nearest", **scale)
                 axis.set_axis_off()

@@ -11,10 +11,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emdenoise.dataset.fields import Kind
-from emdenoise.evaluation.metrics import METRICS
+from emdenoise.evaluation.metrics import METRICS, list_metrics
 from emdenoise.files.atomic import write_atomically
 from emdenoise.results.figures import draw_learning_curve, draw_pictures
-from emdenoise.results.tables import find_best_classical, make_table
+from emdenoise.results.tables import find_best, make_table
 from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord, read_record
 
 REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
@@ -44,19 +44,17 @@ class ReportWords:
 
     def explain_scores(self, network: Mapping[str, Any]) -> str:
         """Say what the scores are; `network` are those of the network in ``scores.json``."""
-        if self.kind == "labels":
-            return "Dice and IoU are means over the labels that an image has."
-        if self.kind != "intensity":
-            return ""
-        meaning = f", which is {self.intensity_meaning}" if self.intensity_meaning else ""
-        atoms = " Atoms are detected by one and the same detector in the images of every method."
-        return f"PSNR and SSIM have the data range 1{meaning}.{atoms if 'atom_f1' in network else ''}"
+        sentences = [metric.description for metric in list_metrics(self.kind) if metric.name in network]
+        if self.intensity_meaning:
+            sentences.append(f"Stored intensities from 0 to 1 are {self.intensity_meaning}.")
+        return " ".join(sentences)
 
     def explain_pictures(self, label_names: Sequence[str]) -> str:
         """Say how the pictures are drawn."""
         if self.kind == "labels":
             return f"Each row is one test image; from dark to light the labels are {', '.join(label_names)}."
-        return "Each row is one test image with one grey scale for all methods, set by the truth."
+        shown = "; waves are shown by their phase" if self.kind == "complex" else ""
+        return f"Each row is one test image with one grey scale for all methods, set by the truth{shown}."
 
 
 def write_report(
@@ -93,8 +91,10 @@ def write_report(
     records = [*(read_record(output_dir, task) for task in there), test]
     trained: dict[str, Any] = next((record.results for record in records if record.task == "train"), {})
     history, pretraining = trained.get("history", []), trained.get("pretraining", {})
-    best = find_best_classical(scores, words.main_metric)
-    classical = [name for name in scores["methods"] if name not in ("noisy", "network", best)]
+    choices = test.results["choices"]
+    given = next((name for name in scores["methods"] if name not in choices and name != "network"), None)
+    best = find_best(scores, words.main_metric, choices)
+    classical = [name for name in choices if name != best]
     picture = draw_pictures(
         {name: images for name, images in pictures.items() if name not in classical},
         test.results["captions"],
@@ -110,9 +110,9 @@ def write_report(
         picture_note=words.explain_pictures(test.results.get("label_names", [])),
         settings=test.settings,
         settings_text=yaml.safe_dump(test.settings, sort_keys=False),
-        facts=_collect_facts(scores, words.main_metric, best, history),
+        facts=_collect_facts(scores, words.main_metric, best=best, given=given, history=history),
         table=make_table(scores),
-        choices=test.results["choices"],
+        choices=choices,
         confusion=test.results.get("confusion", []),
         label_names=test.results.get("label_names", []),
         pictures=_encode(picture),
@@ -130,8 +130,14 @@ def write_report(
 
 
 def _collect_facts(
-    scores: dict[str, Any], main_metric: str, best: str | None, history: Sequence[Mapping[str, float]]
+    scores: dict[str, Any],
+    main_metric: str,
+    *,
+    best: str | None,
+    given: str | None,
+    history: Sequence[Mapping[str, float]],
 ) -> list[dict[str, str]]:
+    """Collect what is told first; `best` is the best classical method, `given` the image itself where it is scored."""
     methods = scores["methods"]
     network = methods["network"]
     metric = METRICS[main_metric]
@@ -147,8 +153,8 @@ def _collect_facts(
         )
 
     facts = []
-    if "noisy" in methods:
-        facts.append({"value": show_gain(methods["noisy"]), "meaning": f"{name} of the network over the noisy images"})
+    if given is not None:
+        facts.append({"value": show_gain(methods[given]), "meaning": f"{name} of the network over the {given} images"})
     if best is not None:
         gain = show_gain(methods[best])
         facts.append({"value": gain, "meaning": f"{name} of the network over the best classical method ({best})"})

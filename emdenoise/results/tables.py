@@ -1,7 +1,7 @@
 """``scores.json``: the stable result that other people's tools read, and the table made of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 
 class MethodScores(Protocol):
-    """Scores per image of one method, as `evaluation.score.ImageScores`."""
+    """Scores per image of one method, as `evaluation/scoring.py:ImageScores`."""
 
     @property
     def metrics(self) -> Mapping[str, npt.NDArray[np.float64]]:
@@ -47,8 +47,7 @@ def summarise_scores(
     """
     summary: dict[str, Any] = {}
     for name, scores in methods.items():
-        rate = None if name == "noisy" else _round(scores.images_per_second)
-        summary[name] = {"images_per_second": rate}
+        summary[name] = {"images_per_second": _round(scores.images_per_second)}
         for metric, values in scores.metrics.items():
             interval = bootstrap_mean(
                 values,
@@ -115,12 +114,12 @@ def _list_columns(methods: Mapping[str, Any], *, is_compact: bool) -> dict[str, 
     return of_images | of_labels
 
 
-def find_best_classical(scores: dict[str, Any], metric: str) -> str | None:
-    """Name the classical method with the best mean of a metric; None if no classical method has one."""
-    means = {name: method[metric]["mean"] for name, method in scores["methods"].items()}
-    classical = [name for name, mean in means.items() if name not in ("noisy", "network") and mean is not None]
+def find_best(scores: dict[str, Any], metric: str, names: Iterable[str]) -> str | None:
+    """Name the method with the best mean of a metric among some; None if none of them has one."""
+    means = {name: scores["methods"][name][metric]["mean"] for name in names}
+    known = [name for name, mean in means.items() if mean is not None]
     sign = 1 if METRICS[metric].is_larger_better else -1
-    return max(classical, key=lambda name: sign * float(means[name]), default=None)
+    return max(known, key=lambda name: sign * float(means[name]), default=None)
 
 
 def _show_interval(

@@ -1,7 +1,7 @@
 """Simulated micrographs of defective graphene, in parallel and the same in any order.
 
-Atoms come from `specimens`, the image from `microscope`, the noise from `noise`, the labels from `labels`;
-here they become records. What comes out depends on the recipe alone (`graphene.hash_recipe`).
+Atoms come from `specimens`, the image from `microscope`, the noise from `detector`, the labels from `labels`;
+here they become records. What comes out depends on the recipe alone (`sources/graphene.py:hash_recipe`).
 """
 
 from collections.abc import Iterable, Iterator

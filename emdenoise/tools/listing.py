@@ -10,7 +10,6 @@ from emdenoise.tasks import Outcome
 
 DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "fields": lambda field: field.meaning,
-    "metrics": lambda metric: f"{metric.heading}, of {' and '.join(metric.kinds)}.",
 }
 """How an entry of a table describes itself, where that is not its `description`."""
 EXTRA_COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {

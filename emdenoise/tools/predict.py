@@ -29,7 +29,7 @@ def predict(
     images = _list_images(images, image_file)
     _check_output(images, predicted_file)
     network = TrainedNetwork(*load_trained(model_dir))
-    results = name_results(images, predicted_file, network.head.verb)
+    results = name_results(images, predicted_file, network.head.verb + network.head.ending)
     for image, result in results.items():
         size = _predict_file(network, image, result, progress)
         message = f"Wrote {result}: {size}, {network.workload}, weights {network.weights_sha256[:12]}."
@@ -38,7 +38,7 @@ def predict(
     return Outcome(message if len(results) == 1 else f"Wrote the results of {len(results)} images.")
 
 
-def name_results(images: Sequence[Path], output: Path | None, word: str) -> dict[Path, Path]:
+def name_results(images: Sequence[Path], output: Path | None, ending: str) -> dict[Path, Path]:
     """Name the result of each image; two results are never one file, and none is an image.
 
     Parameters
@@ -46,8 +46,8 @@ def name_results(images: Sequence[Path], output: Path | None, word: str) -> dict
     images : sequence of Path
     output : Path or None
         File for the result of one image, or folder; None puts results beside the images.
-    word : str
-        What stands in the names of results.
+    ending : str
+        What the names of results end with, after the name of the image.
 
     Returns
     -------
@@ -60,14 +60,14 @@ def name_results(images: Sequence[Path], output: Path | None, word: str) -> dict
 
     Examples
     --------
-    >>> [result.as_posix() for result in name_results([Path("run/scan.dm4")], None, "denoised").values()]
+    >>> [result.as_posix() for result in name_results([Path("run/scan.dm4")], None, "denoised.tif").values()]
     ['run/scan.denoised.tif']
     """
     results: dict[Path, Path] = {}
     takers: dict[Path, Path] = {}
     originals = {image.resolve() for image in images}
     for image in images:
-        name = f"{image.stem}.{word}.tif"
+        name = f"{image.stem}.{ending}"
         result = image.with_name(name) if output is None else output / name if _is_folder(output) else output
         place = result.resolve()
         if place == image.resolve():

@@ -14,6 +14,7 @@ from emdenoise.config.studies import RunKey, StudyConfig, list_runs
 from emdenoise.errors import MissingInputError, SettingsError
 from emdenoise.files.locks import lock_folder
 from emdenoise.progress import Progress, SilentProgress
+from emdenoise.tables import look_up
 from emdenoise.tasks import Outcome, download, preprocess, test, train
 
 DEFAULT_PART = "all"
@@ -55,7 +56,8 @@ def _run_all(study: StudyConfig, configs: Configs, study_dir: Path, progress: Pr
         progress.step("study", number, len(configs), key.name)
         for condition, output_dir in _run_one(study, configs, key, study_dir, SilentProgress()).items():
             runs.append(Run(key, condition, output_dir))
-        metrics, reference = (study.metric, *study.other_metrics), next(iter(study.variants))
+        metric = study.metric or look_up("workloads", configs[key].workload).main_metric
+        metrics, reference = (metric, *study.other_metrics), next(iter(study.variants))
         comparison = compare_runs(runs, metrics=metrics, reference=reference)
         write_comparison(comparison, study_dir)
     progress.step("study", len(configs), len(configs))

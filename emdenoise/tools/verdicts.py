@@ -126,9 +126,9 @@ def _compare_scores(
 ) -> Iterator[Finding]:
     known: dict[str, dict[str, list[float | None]]] = expected.results.get("per_image", {})
     given: dict[str, dict[str, list[float | None]]] = found.results.get("per_image", {})
-    for method in known | given:
-        for metric in known.get(method, {}) | given.get(method, {}):
-            one, other = (scores.get(method, {}).get(metric) for scores in (known, given))
+    for method, metrics in known.items():
+        for metric, one in metrics.items():
+            other = given.get(method, {}).get(metric)
             tolerance = 0.0 if is_same_machine else _find_tolerance(metric, method == "network" and is_trained_again)
             yield _compare_values(f"{method} {metric}", one, other, tolerance)
 

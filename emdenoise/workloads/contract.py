@@ -15,11 +15,6 @@ from emdenoise.training.targets import Target
 
 SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom")
 """Settings of the section `evaluation` that move a score or its interval."""
-HOW_TO_GET = {
-    "mask": ", or put masks beside your images",
-    "clean": ", put the truth beside your images, or set data.added_noise_electrons_per_pixel",
-}
-"""What a person may do about a missing field."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +83,18 @@ class Workload:
         ------
         DataError
             If the images lack a field that the workload needs.
+        ValueError
+            If the main metric does not judge the truth.
         """
+        from emdenoise.evaluation.metrics import list_metrics  # which takes a while, and settings need none of it
+
+        if not any(metric.name == self.main_metric for metric in list_metrics(self.head.kind)):
+            raise ValueError(f"main_metric of workload {self.name} is {self.main_metric}, which judges no {self.truth}")
         for name in self.fields if num_epochs else self.inputs:
             if name not in records:
                 raise DataError(
                     f"{records.name}: has no {name} images, which workload {self.name} needs: {FIELDS[name].meaning} "
-                    f"Choose a source that has them{HOW_TO_GET.get(name, '')}, and run download and preprocess again."
+                    f"Choose a source that has them{FIELDS[name].advice}, and run download and preprocess again."
                 )
         channels = self.head.count_channels(records.label_names)
         return Ports({name: FIELDS[name].num_channels for name in self.inputs}, channels, self.head)
@@ -125,6 +126,8 @@ def check_division(config: RunConfig, workload: Workload) -> None:
     if config.division == "open":
         return
     fixed = list_fixed_settings(workload)
+    if config.model.name != fixed["model.name"]:  # its other settings are of another network
+        fixed = {name: value for name, value in fixed.items() if name == "model.name" or name[:6] != "model."}
     given = {name: _find_setting(config, name) for name in fixed}
     broken = [
         f"{name} is {given[name]}, fixed to {expected}" for name, expected in fixed.items() if given[name] != expected

@@ -1,7 +1,7 @@
 """The test of every workload: classical methods are fitted, all methods scored, pictures made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,8 @@ def evaluate(
             atom_tolerance_angstrom=settings.atom_tolerance_angstrom,
         )
     progress.step("score", len(methods), len(methods))
+    if workload.is_restoration:  # nothing is computed, so nothing is fast
+        scores[workload.inputs[0]] = replace(scores[workload.inputs[0]], images_per_second=np.inf)
     pictures, captions = _take_pictures(workload, methods, test, settings.num_pictures)
     samples = test.read_sample(workload.inputs, slice(0, settings.num_pictures))
     return Evaluation(
@@ -182,7 +184,7 @@ def _take_pictures(
     captions: dict[str, list[str]] = {}
     for name, method in methods.items():
         results = [method(sample)[0] for sample in samples]
-        pictures[name] = [np.abs(image) if np.iscomplexobj(image) else image for image in results]
+        pictures[name] = [_show(image) for image in results]
         cases = [Case(image[None], true[None], test.label_names) for image, true in zip(results, truth, strict=True)]
         if metric.caption:
             values = [float(metric.collect(case)[metric.name][0]) for case in cases]
@@ -190,8 +192,16 @@ def _take_pictures(
     if FIELDS[workload.truth].kind == "labels":
         wrong = [(found != true).astype(np.uint8) for found, true in zip(pictures["network"], truth, strict=True)]
         pictures["errors"], captions["errors"] = wrong, [f"errors  {errors.mean():.1%}" for errors in wrong]
-    pictures[workload.truth] = [np.abs(image) if np.iscomplexobj(image) else image for image in truth]
+    pictures[workload.truth] = [_show(image) for image in truth]
     return pictures, captions
+
+
+def _show(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give what is drawn of a result: of a wave its phase, less the mean phase."""
+    if not np.iscomplexobj(image):
+        return image
+    phase: npt.NDArray[Any] = np.angle(image * np.exp(-1j * np.angle(image.mean())))
+    return phase
 
 
 def _count_labels(workload: Workload, network: Method, records: RecordFile) -> dict[str, Any]:

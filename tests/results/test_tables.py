@@ -10,7 +10,7 @@ import pytest
 from emdenoise.config.schema import RunConfig
 from emdenoise.evaluation.metrics import METRICS
 from emdenoise.evaluation.scoring import ImageScores
-from emdenoise.results.tables import find_best_classical, make_table, summarise_scores
+from emdenoise.results.tables import find_best, make_table, summarise_scores
 
 
 def summarise(config: RunConfig, values: list[float], *, rate: float = 10.0) -> dict[str, Any]:
@@ -123,14 +123,12 @@ def test_a_metric_that_one_method_lacks_is_a_dash_and_one_that_all_lack_no_colum
     assert noisy == ["noisy", "–", "0.500 [0.400, 0.600]", "–"]
 
 
-def test_the_best_classical_method_is_neither_the_network_nor_no_method(scores: dict[str, Any]) -> None:
-    assert find_best_classical(scores, "psnr_db") == "median"
-    del scores["methods"]["median"]
-    assert find_best_classical(scores, "psnr_db") == "gaussian"
-    del scores["methods"]["gaussian"]
-    assert find_best_classical(scores, "psnr_db") is None
+def test_the_best_method_is_one_of_those_that_are_asked_for(scores: dict[str, Any]) -> None:
+    assert find_best(scores, "psnr_db", ["gaussian", "median"]) == "median"
+    assert find_best(scores, "psnr_db", ["gaussian"]) == "gaussian"
+    assert find_best(scores, "psnr_db", []) is None
 
 
 def test_a_classical_method_without_a_finite_mean_is_not_the_best(scores: dict[str, Any]) -> None:
     scores["methods"]["median"]["psnr_db"]["mean"] = None
-    assert find_best_classical(scores, "psnr_db") == "gaussian"
+    assert find_best(scores, "psnr_db", ["gaussian", "median"]) == "gaussian"

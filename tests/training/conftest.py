@@ -13,9 +13,11 @@ import pytest
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.models.backend import prepare_backend
 from emdenoise.progress import SilentProgress
-from emdenoise.training.epochs import TrainingResult
+from emdenoise.training.epochs import NOTHING_FROZEN, TrainingResult, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.learners import train_model
+from emdenoise.training.learners import make_learner
+from emdenoise.training.objectives import Supervised
+from emdenoise.training.transfer import Freeze
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 RUN_KEY = "settings and data"
@@ -95,17 +97,22 @@ def train(tmp_path: Path) -> Callable[..., TrainingResult]:
         validation: Any = None,
         *,
         folder: str = "checkpoint",
+        checkpoint: CheckpointFolder | None = None,
         run_key: str = RUN_KEY,
         progress: Any = None,
+        freeze: Freeze = NOTHING_FROZEN,
         **settings: Any,
     ) -> TrainingResult:
-        return train_model(
-            model,
-            batches or DrawnBatches(),
+        training, batches = TrainingSettings.model_validate(settings), batches or DrawnBatches()
+        objective = Supervised(("noisy",), "clean", training.loss, {})
+        return run_epochs(
+            make_learner(model, objective, training, len(batches)),
+            batches,
             validation or DrawnBatches(sizes=(2,), seed=99),
-            TrainingSettings.model_validate(settings),
-            checkpoint=CheckpointFolder(tmp_path / folder, run_key),
+            training,
+            checkpoint=checkpoint or CheckpointFolder(tmp_path / folder, run_key),
             progress=progress or SilentProgress(),
+            freeze=freeze,
         )
 
     return train_network

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given, settings
 
 from emdenoise.errors import ModelError
-from emdenoise.models import build_model, checkpoints
+from emdenoise.models import build_network, checkpoints
 from emdenoise.models.checkpoints import hash_weights, load_model, save_model
+from emdenoise.models.contract import Ports
+from emdenoise.models.heads import HEADS
 from emdenoise.models.unet import UNetSettings
 from emdenoise.training import interruption
 from emdenoise.training.interruption import CheckpointFolder
 from tests.damage import Change, choose_changes, damage
 
 SETTINGS = UNetSettings(filters=(2,), bottom_filters=2)
+PORTS = Ports({"noisy": 1}, 1, HEADS["intensity"])
 HISTORY = [{"epoch": 1, "loss": 1 / 3, "validation_loss": 0.1}]
 
 
@@ -32,7 +35,7 @@ class SeenByHdf5:
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    network = build_model(SETTINGS, output_channels=1)
+    network = build_network(SETTINGS, PORTS).model
     network.compile(optimizer="adam", loss="mean_squared_error")
     network.optimizer.build(network.trainable_variables)
     return network
@@ -71,7 +74,7 @@ def test_a_damaged_checkpoint_is_none_or_is_the_one_that_was_written(
 @pytest.fixture(scope="module")
 def model_dir(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    save_model(model, folder, SETTINGS, output_channels=1, facts={"workload": "denoise"})
+    save_model(model, folder, SETTINGS, ports=PORTS, facts={"workload": "denoise"})
     return folder
 
 
@@ -93,7 +96,7 @@ def test_damaged_weights_are_one_line(model_dir: Path) -> None:
 
 def load_or_explain(folder: Path) -> str:
     try:
-        return hash_weights(load_model(folder).model)
+        return hash_weights(load_model(folder).network.model)
     except ModelError as error:
         return str(error)
 
@@ -121,6 +124,9 @@ def test_a_damaged_description_is_one_line_or_describes_the_weights(model_dir: P
         ('"output_channels": 1', '"output_channels": 1000000000000'),
         ('"output_channels": 1', '"output_channels": -1'),
         ('"output_channels": 1', '"output_channels": "1"'),
+        ('"noisy": 1', '"noisy": 1e999'),
+        ('"noisy": 1', '"noisy": 1000000000000'),
+        ('"head": "intensity"', '"head": "sound"'),
         ('"architecture": {', '"architecture": [], "other": {'),
     ],
 )

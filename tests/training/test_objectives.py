@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.fields import FIELDS
 from emdenoise.evaluation.metrics.masks import score_masks
-from emdenoise.training.objectives import choose_loss, choose_metrics, compute_dice
+from emdenoise.training.objectives import OBJECTIVES, AddedNoise, compute_dice, list_objectives
 
 RNG = np.random.default_rng(3)
 MASK = RNG.integers(0, 3, (4, 8, 8, 1)).astype(np.uint8)
@@ -21,7 +22,8 @@ def compute(function: Any, mask: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def make_loss(balance: float) -> Any:
-    return choose_loss(TrainingSettings(loss="dice_cross_entropy", label_balance=balance))
+    settings = TrainingSettings(loss="dice_cross_entropy", label_balance=balance)
+    return OBJECTIVES[settings.loss].make(settings, ("noisy",), "mask").loss
 
 
 def make_logits(mask: np.ndarray, sureness: float) -> np.ndarray:
@@ -68,9 +70,38 @@ def test_the_dice_of_training_is_the_dice_of_the_test() -> None:
     assert compute(compute_dice, mask, make_logits(mask, 5)) == pytest.approx(np.ones(4))
 
 
-def test_masks_have_a_loss_and_a_score_of_their_own() -> None:
-    masks, images = TrainingSettings(loss="dice_cross_entropy"), TrainingSettings()
-    assert callable(choose_loss(masks))
-    assert [metric.name for metric in choose_metrics(masks)] == ["dice"]
-    assert choose_loss(images) == "mean_squared_error"
-    assert choose_metrics(images) == []
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_gives_inputs_and_truth_and_a_loss_that_is_least_where_the_answer_is_right(name: str) -> None:
+    kind = OBJECTIVES[name].kinds[0]
+    truth = next(field for field, spec in FIELDS.items() if spec.kind == kind and field != "noisy")
+    objective = OBJECTIVES[name].make(TrainingSettings(loss=name), ("noisy",), truth)
+    assert set(objective.needs) == {"noisy", truth}
+    target = MASK if kind == "labels" else RNG.random((4, 8, 8, 1), np.float32)
+    sample = {"noisy": RNG.random((4, 8, 8, 1), np.float32), truth: target}
+    inputs, targets = objective.prepare(sample, np.random.default_rng(0))
+    assert list(inputs) == ["noisy"]
+    assert np.array_equal(inputs["noisy"], sample["noisy"])
+    assert np.array_equal(targets, target)
+    right = make_logits(target, 50) if kind == "labels" else target
+    loss = keras.losses.get(objective.loss)
+    least = compute(loss, targets, right).mean()
+    assert least == pytest.approx(0, abs=1e-5)
+    assert compute(loss, targets, right[::-1].copy()).mean() > 0.01
+
+
+def test_only_masks_have_the_dice_beside_the_loss() -> None:
+    assert list_objectives("mask") == ["dice_cross_entropy"]
+    assert list_objectives("clean") == list_objectives("wave") == ["mean_squared_error", "mean_absolute_error"]
+    made = {name: spec.make(TrainingSettings(), ("noisy",), "mask") for name, spec in OBJECTIVES.items()}
+    assert {name for name, objective in made.items() if "dice" in objective.metrics} == {"dice_cross_entropy"}
+
+
+def test_added_noise_is_that_of_electrons_and_the_image_is_the_truth() -> None:
+    image = np.full((2, 64, 64, 1), 0.5, np.float32)
+    objective = AddedNoise("noisy", 40.0, "mean_squared_error")
+    assert objective.needs == ("noisy",)
+    inputs, targets = objective.prepare({"noisy": image}, np.random.default_rng(0))
+    assert np.array_equal(targets, image)
+    # 20 electrons a pixel: mean 0.5, standard deviation √20 / 40.
+    assert inputs["noisy"].mean() == pytest.approx(0.5, abs=5 * np.sqrt(20) / 40 / np.sqrt(image.size))
+    assert inputs["noisy"].std() == pytest.approx(np.sqrt(20) / 40, rel=0.05)

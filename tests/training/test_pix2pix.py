@@ -11,15 +11,15 @@ import keras
 import numpy as np
 import pytest
 
-from emdenoise.config.schema import PretrainingSettings
+from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
 from emdenoise.errors import StoppedError
 from emdenoise.models.checkpoints import hash_weights
 from emdenoise.models.patchgan import build_patchgan
 from emdenoise.progress import SilentProgress
 from emdenoise.training import pix2pix
-from emdenoise.training.epochs import TrainingResult, take_step
+from emdenoise.training.epochs import TrainingResult, run_epochs, take_step
 from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.pix2pix import Adversaries, compute_cross_entropy, join_adversaries, train_pix2pix
+from emdenoise.training.pix2pix import Adversaries, compute_cross_entropy, join_adversaries, make_adversaries
 
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
@@ -33,6 +33,10 @@ VALIDATION: dict[str, Any] = {"sizes": (2,), "seed": 99}
 def make_settings(**changes: Any) -> PretrainingSettings:
     content = {"method": "pix2pix", "discriminator_filters": (3, 4), "learning_rate": 0.01, **changes}
     return PretrainingSettings.model_validate(content)
+
+
+def make_training(**changes: Any) -> TrainingSettings:
+    return RunConfig(pretraining=make_settings(**changes)).pretraining_as_training
 
 
 @dataclass
@@ -70,11 +74,12 @@ def run_training(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pix2pix, "build_patchgan", build)
         patch.setattr(Adversaries, "take_step", take)
-        result = train_pix2pix(
-            generator,
+        training = make_training(**changes)
+        result = run_epochs(
+            make_adversaries(generator, make_settings(**changes), training, len(batches)),
             batches,
             validation,
-            make_settings(**changes),
+            training,
             checkpoint=CheckpointFolder(folder, "settings and data"),
             progress=progress or SilentProgress(),
         )
@@ -113,7 +118,7 @@ def test_a_training_that_the_system_stops_goes_on_at_the_next_step_to_the_same_b
 @pytest.fixture(scope="module")
 def pair(networks: Networks) -> Adversaries:
     """Give a network with normalisation and a discriminator, joined; the absolute error does not count."""
-    return join_adversaries(networks["small"](), build_patchgan((3, 4)), make_settings(l1_weight=0), num_steps=10)
+    return join_adversaries(networks["small"](), build_patchgan((3, 4)), make_training(), l1_weight=0, num_steps=10)
 
 
 def copy_weights(network: keras.Model) -> list[Any]:
@@ -188,8 +193,8 @@ def test_an_undecided_discriminator_costs_the_logarithm_of_two(networks: Network
     discriminator, generator = build_patchgan((3, 4)), networks["line"]()
     for weight in discriminator.trainable_variables:
         weight.assign(np.zeros(weight.shape))
-    settings = make_settings(learning_rate=1e-12, l1_weight=7)
-    pair = join_adversaries(generator, discriminator, settings, num_steps=10)
+    settings = make_training(learning_rate=1e-12)
+    pair = join_adversaries(generator, discriminator, settings, l1_weight=7, num_steps=10)
     noisy, clean = draw_batches().read(0, 0)
     losses = pair.take_step(noisy, clean)
     l1_loss = np.abs(clean.astype(np.float64)).mean()  # the line starts at 0
@@ -280,4 +285,4 @@ def test_a_generator_of_several_channels_is_refused() -> None:
     noisy = keras.Input((None, None, 1))
     generator = keras.Model(noisy, keras.layers.Conv2D(3, 1)(noisy), name="labels")
     with pytest.raises(ValueError, match="labels has 3 output channels; Pix2Pix needs 1"):
-        join_adversaries(generator, build_patchgan((3,)), make_settings(), num_steps=1)
+        join_adversaries(generator, build_patchgan((3,)), make_training(), l1_weight=100, num_steps=1)

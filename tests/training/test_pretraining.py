@@ -8,10 +8,19 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record_file import RecordFile
-from emdenoise.errors import DataError
-from emdenoise.models import build_model
+from emdenoise.errors import DataError, SettingsError
+from emdenoise.models import MODELS, build_network
 from emdenoise.models.checkpoints import load_model
-from emdenoise.training.pretraining import PRETRAINED_FOLDER, hash_pretraining, pretrain_network, take_over
+from emdenoise.models.contract import Ports
+from emdenoise.models.heads import HEADS
+from emdenoise.training import pretraining
+from emdenoise.training.pretraining import (
+    PRETRAINED_FOLDER,
+    RESTORATION,
+    hash_pretraining,
+    pretrain_network,
+    take_over,
+)
 
 Files = dict[str, RecordFile]
 INPUTS = {"train.h5": "a", "validation.h5": "b"}
@@ -37,7 +46,7 @@ def test_without_a_method_there_is_nothing_and_the_network_stays_as_it_is(
     pretrain: Callable[..., Any], tiny_config: Callable[..., RunConfig], progress: Any
 ) -> None:
     assert pretrain(tiny_config()) is None
-    model = build_model(tiny_config().model, output_channels=2)
+    model = build_network(tiny_config().model, Ports({"noisy": 1}, 2, HEADS["labels"])).model
     before = model.get_weights()
     assert take_over(None, model, progress) == {}
     assert all((one == other).all() for one, other in zip(before, model.get_weights(), strict=True))
@@ -58,6 +67,32 @@ def test_weights_travel_as_a_file_with_settings_and_hash_and_are_used_again(
     assert second.is_reused
     assert second.weights_sha256 == first.weights_sha256
     assert not (tmp_path / "pretraining-checkpoint").exists()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_freezing_an_encoder_that_a_network_does_not_have_is_refused_before_any_time_is_spent(
+    name: str,
+    pretrain: Callable[..., Any],
+    tiny_config: Callable[..., RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    progress: Any,
+) -> None:
+    class SpentError(Exception):
+        pass
+
+    def spend(*given: Any, **options: Any) -> None:
+        raise SpentError
+
+    base = tiny_config(pretraining={"method": "denoise", "epochs": 1, "encoder": "frozen"})
+    config = base.model_copy(update={"model": MODELS[name].settings()})
+    has_encoder = build_network(config.model, RESTORATION).encoder
+    monkeypatch.setattr(pretraining, "run_epochs", spend)
+    with pytest.raises(SpentError if has_encoder else SettingsError) as caught:
+        pretrain(config)
+    if not has_encoder:
+        assert str(caught.value).startswith(f"pretraining.encoder is frozen, but network {name} has no encoder")
+        assert "\n" not in str(caught.value)
+        assert progress.lines == []
 
 
 def test_other_settings_pretrain_anew_but_what_comes_after_does_not_matter(
@@ -91,6 +126,9 @@ def test_images_without_truth_pretrain_with_added_noise_and_are_refused_without(
             if field == "clean":
                 raise DataError("train.h5: has no clean images")
             return self.file.read(field, indices)
+
+        def read_sample(self, fields: Any, indices: Any) -> Any:
+            return {name: self.read(name, indices)[..., None] for name in fields}
 
     files: list[Any] = [NoTruth(drawn_files[name]) for name in ("train", "validation")]
     for electrons in (None, 30.0):

@@ -145,6 +145,7 @@ def compute_atom_scores(case: Case) -> list[DetectionScore]:
 ATOM_F1 = Metric(
     name="atom_f1",
     heading="atom F1",
+    description="Atoms are detected by one and the same detector in the images of every method.",
     kinds=("intensity",),
     compute=lambda case: np.array([score.f1 for score in case.once("atoms", compute_atom_scores)]),
     is_larger_better=True,
@@ -156,6 +157,7 @@ ATOM_F1 = Metric(
 ATOM_ERROR = Metric(
     name="atom_error_angstrom",
     heading="atom error [Å]",
+    description="The atom error is the root mean square distance of the atoms that are found from the true ones.",
     kinds=("intensity",),
     compute=lambda case: np.array([score.error_angstrom for score in case.once("atoms", compute_atom_scores)]),
     is_larger_better=False,

@@ -55,6 +55,8 @@ class Metric:
         With its unit, as in ``scores.json``.
     heading : str
         Of a table, with the unit that is shown.
+    description : str
+        What it is, in one full sentence; the report prints it.
     kinds : tuple of str
         Kinds of field that it judges (`dataset/fields.py`).
     compute : callable
@@ -63,14 +65,14 @@ class Metric:
     is_larger_better : bool
     decimals : int
         In tables.
-    factor : float
-        From the score to the unit that is shown.
     tolerance : float
         Largest difference of the mean of a classical method, or of given weights, on another machine, where sums round
-        differently.
+        differently; run one result on two machines to find it.
     retrained_tolerance : float
-        The same of a network that was trained again: about three standard deviations over seeds
+        The same of a network that was trained again: about three standard deviations over seeds of the smoke run
         (docs/benchmark/reproducibility.md).
+    factor : float
+        From the score to the unit that is shown.
     needs : tuple of str
         What the records must have besides the truth: ``atoms``.
     is_by_label : bool
@@ -85,13 +87,14 @@ class Metric:
 
     name: str
     heading: str
+    description: str
     kinds: tuple[Kind, ...]
     compute: Callable[[Case], Scores]
     is_larger_better: bool
     decimals: int
+    tolerance: float
+    retrained_tolerance: float
     factor: float = 1.0
-    tolerance: float = 0.02
-    retrained_tolerance: float = 0.1
     needs: tuple[str, ...] = ()
     is_by_label: bool = False
     shows_labels: bool = False

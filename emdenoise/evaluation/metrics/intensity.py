@@ -116,6 +116,7 @@ DATA_RANGE = 1.0
 MSE = Metric(
     name="mse",
     heading="MSE [10⁻³]",
+    description="MSE is the mean squared error of the stored intensity.",
     kinds=("intensity",),
     compute=lambda case: mse(case.result, case.truth),
     is_larger_better=False,
@@ -127,6 +128,7 @@ MSE = Metric(
 PSNR = Metric(
     name="psnr_db",
     heading="PSNR [dB]",
+    description="PSNR is the peak signal-to-noise ratio with the data range 1.",
     kinds=("intensity",),
     compute=lambda case: psnr(case.result, case.truth, data_range=DATA_RANGE),
     is_larger_better=True,
@@ -138,6 +140,7 @@ PSNR = Metric(
 SSIM = Metric(
     name="ssim",
     heading="SSIM",
+    description="SSIM is the structural similarity (doi:10.1109/TIP.2003.819861) with the data range 1.",
     kinds=("intensity",),
     compute=lambda case: ssim(case.result, case.truth, data_range=DATA_RANGE),
     is_larger_better=True,

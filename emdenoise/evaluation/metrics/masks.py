@@ -159,10 +159,13 @@ def compute_iou(case: Case) -> Scores:
 DICE = Metric(
     name="dice",
     heading="Dice",
+    description="Dice is the mean over the labels that an image has (doi:10.2307/1932409).",
     kinds=("labels",),
     compute=compute_dice,
     is_larger_better=True,
     decimals=3,
+    tolerance=0.02,
+    retrained_tolerance=0.1,
     is_by_label=True,
     shows_labels=True,
     caption="Dice {:.2f}",
@@ -170,10 +173,13 @@ DICE = Metric(
 IOU = Metric(
     name="iou",
     heading="IoU",
+    description="IoU, intersection over union, is the mean over the labels that an image has.",
     kinds=("labels",),
     compute=compute_iou,
     is_larger_better=True,
     decimals=3,
+    tolerance=0.02,
+    retrained_tolerance=0.1,
     is_by_label=True,
 )
 
