@@ -12,6 +12,7 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.dataset import intensity
 from emdenoise.errors import DataError, MissingInputError
 from emdenoise.sources.folder import read_folder
+from emdenoise.tools import staging
 from emdenoise.tools.staging import stage_images
 
 Config = Callable[..., RunConfig]
@@ -40,6 +41,7 @@ def test_images_are_stored_as_preprocess_stores_them(
     form: str, factor: float, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intensity, "BLOCK_PIXELS", 100)
+    monkeypatch.setattr(staging, "read_sandboxed", lambda read, path: read(path))  # in this process, with small blocks
     config = tiny_config(
         data={"source": "folder", "tile_size_px": 64, "scale_factor": factor}, simulation={"image_size_px": 256}
     )
