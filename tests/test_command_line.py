@@ -16,8 +16,9 @@ from emdenoise.cli import main
 from emdenoise.config.loading import find_settings_file, load_config, read_change
 from emdenoise.errors import MissingInputError, SettingsError
 from emdenoise.sources import SOURCES
+from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS
-from emdenoise.tools.listing import TABLES, list_names
+from emdenoise.tools.listing import list_names
 from emdenoise.tools.predict import name_results, predict
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +155,7 @@ def test_the_files_of_settings_that_options_name_by_default_are_there() -> None:
         assert find_settings_file(cli.DEFAULTS[option] or Path(), option.removesuffix("_file")).is_file()
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", FINDERS)
 def test_every_entry_of_a_list_has_one_line_that_says_what_it_is(table: str) -> None:
     heading, *rows = list_names(table=table).table
     assert rows
