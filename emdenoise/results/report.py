@@ -91,7 +91,7 @@ def write_report(
     records = [*(read_record(output_dir, task) for task in there), test]
     trained: dict[str, Any] = next((record.results for record in records if record.task == "train"), {})
     history, pretraining = trained.get("history", []), trained.get("pretraining", {})
-    choices = test.results["choices"]
+    choices = {name: choice for name, choice in test.results["choices"].items() if name in scores["methods"]}
     given = next((name for name in scores["methods"] if name not in choices and name != "network"), None)
     best = find_best(scores, words.main_metric, choices)
     classical = [name for name in choices if name != best]

@@ -73,11 +73,6 @@ def test_what_is_not_a_number_is_null(values: list[float], config: RunConfig) ->
     assert make_table(scores)[1] == ["network", "–", "–"]
 
 
-def test_the_images_that_were_not_denoised_have_no_speed(scores: dict[str, Any]) -> None:
-    assert scores["methods"]["noisy"]["images_per_second"] is None
-    assert scores["methods"]["network"]["images_per_second"] == 400
-
-
 @pytest.mark.parametrize("is_compact", [False, True])
 def test_the_table_has_a_row_for_each_method_and_cells_for_each_column(
     is_compact: bool, scores: dict[str, Any]

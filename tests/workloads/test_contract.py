@@ -145,5 +145,15 @@ def test_images_without_a_field_that_the_workload_needs_are_refused_in_one_line(
         records.append(replace(record, images=images))
     write_records(tmp_path / "train.h5", records, attributes={})
     with RecordFile(tmp_path / "train.h5") as images, pytest.raises(DataError, match=message) as caught:
-        WORKLOADS[workload].make_ports(images)
+        WORKLOADS[workload].make_ports(images, 1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_is_kept_as_it_is_needs_no_truth() -> None:
+    class NoTruth:
+        name, label_names = "train.h5", []
+
+        def __contains__(self, field: str) -> bool:
+            return field == "noisy"
+
+    assert WORKLOADS["denoise"].make_ports(NoTruth(), 0).inputs == {"noisy": 1}  # type: ignore[arg-type]

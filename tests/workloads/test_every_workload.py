@@ -72,7 +72,7 @@ def test_what_it_names_is_in_the_tables_and_of_the_kind_that_it_answers(workload
 
 def test_the_ports_of_its_networks_follow_from_fields_and_labels(workload: Workload, drawn_files: Files) -> None:
     for file in drawn_files.values():
-        ports = workload.make_ports(file)
+        ports = workload.make_ports(file, 1)
         assert list(ports.inputs) == list(workload.inputs)
         for name, num_channels in ports.inputs.items():
             assert file.read_sample([name], [0])[name].shape[-1] == num_channels
@@ -114,6 +114,8 @@ def test_every_method_has_scores_pictures_and_the_classical_ones_a_choice(
     assert np.array_equal(evaluation.pictures["network"], truth)
     assert 0 < evaluation.latency.p50_ms <= evaluation.latency.p99_ms
     json.dumps(evaluation.describe(), allow_nan=False)
+    speeds = {name: scores.images_per_second for name, scores in evaluation.methods.items()}
+    assert {name for name, speed in speeds.items() if np.isinf(speed)} == set(speeds) - {*evaluation.choices, "network"}
 
 
 def test_progress_comes_to_its_end(workload: Workload, config: RunConfig, drawn_files: Files, progress: Any) -> None:
