@@ -180,8 +180,8 @@ def test(
     found = evaluation.describe() | {"specimens": image_specimens}
     record = recorder.describe(inputs, {}, found, list_accelerators())
     pictures = show_pretrained(config, model_dir, evaluation.pictures[workload.inputs[0]]) | evaluation.pictures
-    meaning = SOURCES[config.data.source].describe_intensity(config)
-    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, meaning)
+    window = SOURCES[config.data.source].find_window(config)
+    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, window)
     write_report(output_dir, words, scores, pictures, colours=evaluation.colours, test=record)
     write_record(output_dir, record)
     return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))

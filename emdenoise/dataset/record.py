@@ -79,9 +79,9 @@ class Source:
         ``(config) -> side`` of the images in the canonical file [px].
     settings_sections : tuple of str
         Sections of the parameters file that decide the images.
-    describe_intensity : callable
-        ``(config) -> text``: what the stored intensities from 0 to 1 are, for the report; empty where they have no
-        common meaning.
+    find_window : callable
+        ``(config) -> (low, high)``: which intensities, relative to vacuum, are stored as 0 and as 1; None where images
+        keep a scale of their own.
     needs_network : bool
         Whether a download needs a network, unless it has a mirror.
     find_pixel_size : callable
@@ -99,7 +99,7 @@ class Source:
     label_names: Callable[[RunConfig], list[str]] = lambda config: []
     image_size_px: Callable[[RunConfig], int] = lambda config: config.data.tile_size_px
     settings_sections: tuple[str, ...] = ("data",)
-    describe_intensity: Callable[[RunConfig], str] = lambda config: ""
+    find_window: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
     needs_network: bool = False
     find_pixel_size: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
     simulate: Callable[[SimulationSettings, int, int], Iterable[Record]] | None = None

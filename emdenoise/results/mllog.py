@@ -131,6 +131,7 @@ def _tell(
         yield Event(started_ms, "event", key, value)
     yield Event(run_started_ms, "end", "init_stop")
     yield Event(run_started_ms, "start", "run_start")
+    judged = "validation_loss" if target is None else target.quantity
     for epoch in history:
         number = {"epoch_num": epoch["epoch"]}
         begun_ms = int(epoch["started_at_ms"])
@@ -139,7 +140,7 @@ def _tell(
         yield Event(begun_ms, "start", "epoch_start", metadata=number)
         yield Event(trained_ms, "end", "epoch_stop", metadata=number)
         yield Event(trained_ms, "start", "eval_start", metadata=number)
-        yield Event(judged_ms, "event", "eval_error", epoch["validation_loss"], number)
+        yield Event(judged_ms, "event", "eval_error", epoch.get(judged), number)
         yield Event(judged_ms, "end", "eval_stop", metadata=number)
         is_reached = target is not None and target.is_reached(epoch)
         if is_reached or epoch is history[-1]:

@@ -33,20 +33,21 @@ class ReportWords:
         Entry of `METRICS` by which methods are ranked.
     kind : str
         Of the truth (`dataset/fields.py`).
-    intensity_meaning : str
-        What stored intensities from 0 to 1 are; empty where they have no common meaning.
+    window : (float, float) or None
+        Which intensities, relative to vacuum, are stored as 0 and as 1; None where images keep a scale of their own.
     """
 
     description: str
     main_metric: str
     kind: Kind
-    intensity_meaning: str
+    window: tuple[float, float] | None
 
     def explain_scores(self, network: Mapping[str, Any]) -> str:
         """Say what the scores are; `network` are those of the network in ``scores.json``."""
         sentences = [metric.description for metric in list_metrics(self.kind) if metric.name in network]
-        if self.intensity_meaning:
-            sentences.append(f"Stored intensities from 0 to 1 are {self.intensity_meaning}.")
+        if self.window is not None:
+            low, high = self.window
+            sentences.append(f"Intensities from {low:g} to {high:g} of that of vacuum are stored as 0 to 1.")
         return " ".join(sentences)
 
     def explain_pictures(self, label_names: Sequence[str]) -> str:

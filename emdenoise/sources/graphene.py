@@ -159,12 +159,6 @@ def choose_graphene_scales(images: Sequence[RowImage], config: RunConfig, name: 
     return tuple(choose_window(image, config.simulation.intensity_window, name=name) for image in images)
 
 
-def describe_window(config: RunConfig) -> str:
-    """Say in words what is stored as 0 and as 1."""
-    low, high = config.simulation.intensity_window
-    return f"the contrast window from {low:g} to {high:g} of the intensity of vacuum"
-
-
 GRAPHENE = Source(
     description="Simulated HRTEM images of defective graphene with truth, masks, classes and atom positions.",
     licence="https://creativecommons.org/licenses/by/4.0/",
@@ -174,7 +168,7 @@ GRAPHENE = Source(
     label_names=lambda config: list(MASK_LABELS),
     image_size_px=lambda config: config.simulation.image_size_px,
     settings_sections=("data", "simulation"),
-    describe_intensity=describe_window,
+    find_window=lambda config: config.simulation.intensity_window,
     choose_scales=choose_graphene_scales,
     needs_network=False,
     find_pixel_size=lambda config: config.simulation.pixel_size_angstrom,

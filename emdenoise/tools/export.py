@@ -118,7 +118,6 @@ def _describe(
     from emdenoise.sources import SOURCES
 
     network, ports = trained.network, trained.ports
-    scales_by_window = "simulation" in SOURCES[config.data.source].settings_sections
     return {
         "format": format_name,
         "workload": config.workload,
@@ -133,7 +132,7 @@ def _describe(
         "intensity": {
             "source": config.data.source,
             "scale_factor": config.data.scale_factor,
-            "window_of_mean": config.simulation.intensity_window if scales_by_window else None,
+            "window_of_mean": SOURCES[config.data.source].find_window(config),
         },
         "precisions": {
             name: {**asdict(agreement), "is_good": agreement.is_good} for name, agreement in agreements.items()

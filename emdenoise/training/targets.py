@@ -22,9 +22,9 @@ class Target:
     is_larger_better: bool = False
 
     def is_reached(self, figures: Mapping[str, float]) -> bool:
-        """Say whether an epoch reaches it."""
+        """Say whether an epoch reaches it; one that lacks the figure does not."""
         sign = 1 if self.is_larger_better else -1
-        return sign * figures[self.quantity] >= sign * self.value
+        return self.quantity in figures and sign * figures[self.quantity] >= sign * self.value
 
     def describe(self) -> str:
         """Say it in words: ``validation loss 0.0023``."""

@@ -254,7 +254,7 @@ def test_one_line_in_the_table_is_all_that_a_new_metric_needs(
     assert TOY.heading in table[0]
     folder = write_run("download", "preprocess", "train", "test")
     pictures = {name: test.read(name, [0, 1]) for name in ("noisy", "clean")}
-    words = ReportWords("A toy.", TOY.name, "intensity", "")
+    words = ReportWords("A toy.", TOY.name, "intensity", None)
     write_report(folder, words, scores, pictures, colours={}, test=read_record(folder, "test"))
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert TOY.heading in page

@@ -17,7 +17,7 @@ from emdenoise.results.tables import make_table
 from emdenoise.results.task_record import read_record
 
 DESCRIPTION = "Restore the noise-free intensity."
-WORDS = ReportWords(DESCRIPTION, "psnr_db", "intensity", "")
+WORDS = ReportWords(DESCRIPTION, "psnr_db", "intensity", None)
 ALL_TASKS = ("download", "preprocess", "train", "test")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
