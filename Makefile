@@ -9,7 +9,7 @@ REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build run conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-slow test-container test-cluster mlcube reframe check format docs site bench image sbom bundle lock clean
+.PHONY: help setup benchmark reference test test-long test-slow test-container test-cluster mlcube reframe check format docs site bench image sbom bundle lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,7 +39,10 @@ reference: setup  ## make the reference record of the smoke run anew, after a ch
 		rm -rf $(REFERENCE) && mkdir -p $(REFERENCE) && \
 		cp -r $$scratch/output/records $$scratch/output/scores.json $(REFERENCE)
 
-test-slow: setup  ## the tests that take longer
+test-long: setup  ## the tests that take up to a minute each
+	$(BIN)/python -m pytest --numprocesses=2 -m long
+
+test-slow: setup  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m "slow and not cluster"
 
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine

@@ -35,7 +35,7 @@ PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 Settings = dict[str, Any]
 Description = dict[str, Any]
 
-pytestmark = pytest.mark.usefixtures("no_pool", "logs_of_this_test_alone", "same_commit")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("no_pool", "logs_of_this_test_alone", "same_commit")]
 
 
 @dataclass

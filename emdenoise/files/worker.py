@@ -22,6 +22,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from emdenoise.errors import EMDenoiseError
+
 Result = TypeVar("Result")
 
 BEGIN = """
@@ -149,8 +151,18 @@ def serve(*, descriptor: int) -> None:
             if error is None:
                 connection.send_bytes(answer.result())
             else:
-                error.add_note("".join(["In another process:\n", *traceback.format_exception(error)]))
-                connection.send((None, error))
+                connection.send((None, _prepare_error(error)))
+
+
+def _prepare_error(error: BaseException) -> BaseException:
+    """Make an exception fit to travel: one that cannot be built again there is a death with its words."""
+    if not isinstance(error, EMDenoiseError):  # those tell a person all in one line
+        error.add_note("".join(["In another process:\n", *traceback.format_exception(error)]))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301, it is our own
+    except (pickle.PickleError, TypeError, AttributeError, ValueError):
+        return WorkerDiedError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _answer(message: bytes) -> bytes:

@@ -26,6 +26,8 @@ from emdenoise.tools.packing import PACKAGE_FILE
 from emdenoise.tools.study import run_study
 from emdenoise.tools.submit import submit
 
+pytestmark = pytest.mark.long
+
 SYSTEM_FILE = Path(__file__).parents[2] / "workspace" / "parameters" / "example.system.yaml"
 NO_PROGRESS = SilentProgress()
 

@@ -18,6 +18,8 @@ from emdenoise.tools import study
 from emdenoise.tools.comparison import Run, compare_runs
 from emdenoise.tools.study import run_study
 
+pytestmark = pytest.mark.long
+
 
 def make_study(tiny_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     base = tiny_settings(

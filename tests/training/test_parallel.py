@@ -16,6 +16,8 @@ from emdenoise.progress import SilentProgress
 from emdenoise.results.task_record import read_record
 from emdenoise.tasks import TASKS
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
 division: open

@@ -115,6 +115,7 @@ def test_the_encoder_stays_to_the_bit_until_it_thaws(thaw_epoch: int | None, tmp
         assert not is_equal(weights["output"], start["output"])
 
 
+@pytest.mark.long
 def test_a_frozen_training_that_was_interrupted_ends_like_an_undisturbed_one(
     train: Train, draw_batches: Callable[..., Any]
 ) -> None:
