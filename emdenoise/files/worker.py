@@ -14,10 +14,11 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import chain, islice, starmap
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -125,10 +126,22 @@ class WorkerPool(ThreadPoolExecutor):
         """Let a worker call a function, as `Worker.call` does."""
         return super().submit(self._call, partial(call, *arguments, **options))
 
+    def map(
+        self, fn: Callable[..., Result], *iterables: Any, timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[Result]:
+        """Call a function for each task, so many in one message; gives the results in the order of the tasks."""
+        tasks = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(islice(tasks, chunksize)), [])
+        return chain.from_iterable(super().map(partial(_call_each, fn), chunks, timeout=timeout))
+
     def _call(self, call: Callable[[], Any]) -> Any:
         if not hasattr(self._of_thread, "worker"):
             self._of_thread.worker = Worker()
         return self._of_thread.worker.call(call)
+
+
+def _call_each(call: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> list[Result]:
+    return list(starmap(call, tasks))
 
 
 def serve(*, descriptor: int) -> None:

@@ -212,7 +212,7 @@ def simulate_records(
     num_specimens = -(-num_records // settings.images_per_specimen)
     simulate = partial(simulate_specimen, settings, seed, stream)
     numbers = range(num_specimens)
-    yield from _take(pool.map(simulate, numbers) if pool else map(simulate, numbers), num_records)
+    yield from _take(pool.map(simulate, numbers, chunksize=4) if pool else map(simulate, numbers), num_records)
 
 
 def _take(groups: Iterable[list[Record]], num_records: int) -> Iterator[Record]:

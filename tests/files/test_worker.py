@@ -41,6 +41,7 @@ def test_a_worker_that_died_says_so_and_begins_anew() -> None:
 def test_a_pool_keeps_the_order_and_has_processes_of_its_own() -> None:
     with WorkerPool(2) as pool:
         assert list(pool.map(divmod, range(5), [2] * 5)) == [divmod(number, 2) for number in range(5)]
+        assert list(pool.map(divmod, range(5), [2] * 5, chunksize=2)) == [divmod(number, 2) for number in range(5)]
         assert os.getpid() not in set(pool.map(eval, ["__import__('os').getpid()"] * 4))
 
 
