@@ -171,10 +171,11 @@ def _prepare_error(error: BaseException) -> BaseException:
     """Make an exception fit to travel: one that cannot be built again there is a death with its words."""
     if not isinstance(error, EMDenoiseError):  # those tell a person all in one line
         error.add_note("".join(["In another process:\n", *traceback.format_exception(error)]))
+    error.__cause__ = error.__context__ = error.__traceback__ = None  # some would travel along, and cannot
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301, it is our own
     except (pickle.PickleError, TypeError, AttributeError, ValueError):
-        return WorkerDiedError(f"{type(error).__name__}: {error}")
+        return WorkerDiedError(f"the call failed with {type(error).__name__}: {error}")
     return error
 
 

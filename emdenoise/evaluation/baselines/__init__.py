@@ -6,7 +6,7 @@ Each is given what a careful microscopist would give it; all is chosen on valida
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from emdenoise.evaluation.baselines import filters
+from emdenoise.evaluation.baselines import filters, fourier
 from emdenoise.evaluation.baselines.contract import Baseline, Examples, FittedMethod
 from emdenoise.evaluation.baselines.forest import fit_random_forest
 from emdenoise.evaluation.baselines.thresholds import fit_local_threshold, fit_multi_otsu, fit_otsu
@@ -20,6 +20,7 @@ BASELINES: dict[str, Baseline] = {
     "tv": Baseline("Total variation (Chambolle 2004).", "intensity", partial(fit_filter, filters.TV)),
     "nlm": Baseline("Non-local means (Buades 2011).", "intensity", partial(fit_filter, filters.NLM)),
     "wavelet": Baseline("Wavelets, BayesShrink (Chang 2000).", "intensity", partial(fit_filter, filters.WAVELET)),
+    "wiener": Baseline("Wiener filter of the spectrum (Marks 1996).", "intensity", partial(fit_filter, fourier.WIENER)),
     "bm3d": Baseline("BM3D (Dabov 2007); needs the extra bm3d.", "intensity", partial(fit_filter, filters.BM3D)),
     "otsu": Baseline("Otsu's threshold (1979).", "labels", fit_otsu),
     "multi_otsu": Baseline("Otsu's thresholds between several regions.", "labels", fit_multi_otsu),

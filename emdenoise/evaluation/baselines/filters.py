@@ -29,10 +29,13 @@ class Filter:
         ``(image, sigma, strength) -> denoised``: images (height, width), `sigma` the standard deviation of its noise.
     strengths : tuple of float
         In units that `denoise` names.
+    flattening_strength : float or None
+        With which strength the flattening of the beam is chosen for this filter; None shares that of the Gaussian.
     """
 
     denoise: Callable[[FloatImage, float, float], FloatImage]
     strengths: tuple[float, ...]
+    flattening_strength: float | None = None
 
 
 def denoise_gaussian(image: FloatImage, sigma: float, strength: float) -> FloatImage:

@@ -1,6 +1,7 @@
 """Parameters of the filters, chosen on validation images only."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,8 @@ FLATTEN_PX: tuple[float | None, ...] = (None, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64
 def fit_filter(kind: Filter, examples: Examples) -> FittedMethod:
     """Choose flattening, strength and variance stabilisation of a filter for the least mean squared error.
 
-    The flattening is chosen once, with the Gaussian filter, and shared: it corrects the beam, not the noise.
+    The flattening is chosen once, with the Gaussian filter, and shared: it corrects the beam, not the noise. A filter
+    of the spectrum has one of its own, since flattening is a filter of low frequencies, too.
 
     Parameters
     ----------
@@ -31,7 +33,10 @@ def fit_filter(kind: Filter, examples: Examples) -> FittedMethod:
     PackageError
         If it needs a package that is not installed.
     """
-    flatten_px = examples.once("flattening", _choose_flattening)
+    if kind.flattening_strength is None:
+        flatten_px = examples.once("flattening", partial(_choose_flattening, GAUSSIAN, GAUSSIAN.strengths))
+    else:
+        flatten_px = _choose_flattening(kind, (kind.flattening_strength,), examples)
     candidates = [
         TunedFilter(kind, strength, flatten_px, is_stabilised, examples.black_level)
         for strength in kind.strengths
@@ -40,11 +45,11 @@ def fit_filter(kind: Filter, examples: Examples) -> FittedMethod:
     return OfDetectorImage(_choose(candidates, examples))
 
 
-def _choose_flattening(examples: Examples) -> float | None:
+def _choose_flattening(kind: Filter, strengths: Sequence[float], examples: Examples) -> float | None:
     candidates = [
-        TunedFilter(GAUSSIAN, strength, flatten_px, False, examples.black_level)
+        TunedFilter(kind, strength, flatten_px, False, examples.black_level)
         for flatten_px in FLATTEN_PX
-        for strength in GAUSSIAN.strengths
+        for strength in strengths
     ]
     return _choose(candidates, examples).flatten_px
 

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from emdenoise.errors import PackageError
-from emdenoise.evaluation.baselines import filters
+from emdenoise.evaluation.baselines import filters, fourier
 from emdenoise.evaluation.baselines.filters import (
     GAUSSIAN,
     TV,
@@ -168,7 +168,7 @@ def test_bm3d_that_is_not_installed_is_explained(monkeypatch: pytest.MonkeyPatch
 
 
 needs_bm3d = pytest.mark.skipif(find_spec("bm3d") is None, reason="bm3d is an extra that is not installed")
-FILTERS = {name: value for name, value in vars(filters).items() if isinstance(value, Filter)}
+FILTERS = {name: value for name, value in (vars(filters) | vars(fourier)).items() if isinstance(value, Filter)}
 every_filter = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=needs_bm3d if name == "BM3D" else ()) for name in FILTERS]
 )
