@@ -35,7 +35,7 @@ serve(descriptor=int(sys.argv[1]))
 
 
 class WorkerDiedError(RuntimeError):
-    """The process ended before it answered."""
+    """The process ended before it answered, or failed with an error that only exists there."""
 
 
 class Worker:
@@ -162,8 +162,18 @@ def serve(*, descriptor: int) -> None:
             if error is None:
                 connection.send_bytes(answer.result())
             else:
-                error.add_note("".join(["In another process:\n", *traceback.format_exception(error)]))
-                connection.send((None, error))
+                connection.send((None, _make_portable(error)))
+
+
+def _make_portable(error: BaseException) -> BaseException:
+    """Make an error travel alone: tblib, where a library has installed it, would take along all that caused it."""
+    error.add_note("".join(["In another process:\n", *traceback.format_exception(error)]))
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301, written in the line itself
+    except (TypeError, ValueError, LookupError, AttributeError, pickle.PickleError):
+        return WorkerDiedError(f"the call failed with {type(error).__name__}: {error}")
+    return error
 
 
 def _answer(message: bytes) -> bytes:

@@ -30,6 +30,28 @@ def test_what_cannot_travel_is_an_error_of_its_own_and_the_worker_goes_on() -> N
     assert worker.call(partial(divmod, 9, 2)) == (4, 1)
 
 
+CHAIN = """
+import tblib.pickling_support
+tblib.pickling_support.install()
+class Cause(Exception):
+    def __init__(self, first, second): super().__init__(first)
+try: raise Cause("a", "b")
+except Cause as cause: raise ValueError("the error itself") from cause
+"""
+
+
+def test_an_error_arrives_whatever_caused_it() -> None:
+    pytest.importorskip("tblib")
+    with pytest.raises(ValueError, match="the error itself"):
+        Worker().call(partial(exec, CHAIN, {"__name__": "chain"}))
+
+
+def test_an_error_that_cannot_travel_is_told_in_words() -> None:
+    code = "class Far(Exception):\n    def __init__(self, first, second): super().__init__(first)\nraise Far('1', '2')"
+    with pytest.raises(WorkerDiedError, match="the call failed with Far: 1"):
+        Worker().call(partial(exec, code, {"__name__": "far"}))
+
+
 def test_a_worker_that_died_says_so_and_begins_anew() -> None:
     worker = Worker()
     first = worker.call(os.getpid)
