@@ -10,6 +10,8 @@ from emdenoise.config.loading import load_config
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import EMDenoiseError, SettingsError
 
+pytestmark = pytest.mark.long
+
 DEFAULT = (Path(__file__).parents[2] / "workspace" / "parameters" / "default.parameters.yaml").read_bytes()
 TOKENS = [
     *(b": ", b"- ", b"\n", b"  ", b"\t", b"[", b"]", b"{", b"}", b"? ", b"| ", b"> ", b"'", b'"', b"#", b"~", b"true"),

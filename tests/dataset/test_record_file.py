@@ -400,6 +400,7 @@ def has_own_mounts() -> bool:
     return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("unshare") is None or not has_own_mounts(), reason="may not mount a file system")
 def test_a_disk_that_is_really_full_ends_with_the_exit_code_and_no_crash(tmp_path: Path) -> None:
     """HDF5 ends the process with a segmentation fault where it cannot write what it holds back."""

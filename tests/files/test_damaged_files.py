@@ -178,6 +178,7 @@ def damage_and_read(path: Path, num_examples: int) -> None:
     assert measure_peak() < MAX_BYTES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_damaged_image_is_read_or_is_one_line(kind: str, tmp_path: Path) -> None:
     suffix, write = WRITERS[kind]

@@ -25,6 +25,8 @@ from emdenoise.tools import export as export_module
 from emdenoise.tools.export import export
 from emdenoise.workloads import WORKLOADS
 
+pytestmark = pytest.mark.long
+
 NO_PROGRESS = SilentProgress()
 
 
@@ -69,7 +71,6 @@ def test_an_exported_network_gives_what_keras_gives_for_any_size_and_says_what_i
                 assert 0 < deviation.mean() < 0.05 * np.ptp(expected)
 
 
-@pytest.mark.long
 def test_an_8_bit_network_is_smaller_and_says_from_which_images_its_ranges_are(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     warnings.simplefilter("default")

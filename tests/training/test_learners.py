@@ -112,6 +112,7 @@ def test_a_continued_training_ends_with_the_bits_of_an_undisturbed_one(
     assert progress.lines == ([line] if epoch else [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("place", "number"), [((0, 0), signal.SIGUSR1), ((1, 1), signal.SIGTERM)], ids=str)
 def test_a_training_that_the_system_stops_goes_on_at_the_next_step_to_the_same_bits(
     place: tuple[int, int],
@@ -139,6 +140,7 @@ def test_a_training_that_the_system_stops_goes_on_at_the_next_step_to_the_same_b
     assert progress.lines == [f"An interrupted training of these settings is continued after {steps}."]
 
 
+@pytest.mark.long
 def test_a_stop_in_the_last_step_of_an_epoch_comes_after_its_validation(
     networks: Networks, train: Train, draw_batches: Callable[..., Any]
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_stop_in_the_very_last_step_changes_nothing(
     assert len(train(networks["small"](), batches, **CURVED).history) == 3
 
 
+@pytest.mark.long
 def test_a_training_that_was_stopped_twice_and_then_killed_ends_with_the_same_bits(
     networks: Networks, train: Train, draw_batches: Callable[..., Any]
 ) -> None:

@@ -21,6 +21,8 @@ from emdenoise.training.epochs import TrainingResult, run_epochs, take_step
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.pix2pix import Adversaries, compute_cross_entropy, join_adversaries, make_adversaries
 
+pytestmark = pytest.mark.long
+
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
 
@@ -103,7 +105,6 @@ def interrupted(networks: Networks, draw_batches: Any, tmp_path_factory: pytest.
     return folder
 
 
-@pytest.mark.long
 def test_a_training_that_the_system_stops_goes_on_at_the_next_step_to_the_same_bits(
     undisturbed: Run, networks: Networks, draw_batches: Any, tmp_path: Path
 ) -> None:
@@ -224,7 +225,6 @@ def test_a_huge_weight_of_the_absolute_error_makes_it_plain_training(
     assert run.history[-1]["validation_loss"] < 0.2 * losses[0]
 
 
-@pytest.mark.long
 def test_a_continued_training_ends_with_the_bits_of_an_undisturbed_one(
     undisturbed: Run, interrupted: Path, networks: Networks, draw_batches: Any, progress: Any
 ) -> None:

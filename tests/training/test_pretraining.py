@@ -22,6 +22,8 @@ from emdenoise.training.pretraining import (
     take_over,
 )
 
+pytestmark = pytest.mark.long
+
 Files = dict[str, RecordFile]
 INPUTS = {"train.h5": "a", "validation.h5": "b"}
 

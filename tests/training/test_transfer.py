@@ -77,6 +77,7 @@ def test_only_the_word_frozen_freezes() -> None:
     assert choose_freeze("unet", FROZEN.model_copy(update={"thaw_epoch": 2}), ENCODER) == Freeze(ENCODER, 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_a_frozen_encoder_stays_to_the_bit_or_is_refused_for_every_network(name: str, train: Train) -> None:
     prepare_backend(TrainingSettings(), 0)
@@ -95,6 +96,7 @@ def test_a_frozen_encoder_stays_to_the_bit_or_is_refused_for_every_network(name:
     assert kept
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("thaw_epoch", [None, 2])
 def test_the_encoder_stays_to_the_bit_until_it_thaws(thaw_epoch: int | None, tmp_path: Path, train: Train) -> None:
     network = build_declared(0)
