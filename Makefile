@@ -40,7 +40,7 @@ reference: setup  ## make the reference record of the smoke run anew, after a ch
 		cp -r $$scratch/output/records $$scratch/output/scores.json $(REFERENCE)
 
 test-long: setup  ## the tests that take up to a minute each
-	$(BIN)/python -m pytest --numprocesses=2 -m long
+	$(BIN)/python -m pytest --numprocesses=2 -m "long and not slow"
 
 test-slow: setup  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m "slow and not cluster"
