@@ -1,1 +1,1 @@
-"""Settings of a run: what they are (`schema`), which names they know (`choices`), how a file becomes them (`loading`)."""
+"""Settings: what they are (`schema`), which names they know (`choices`), how a file becomes them (`loading`)."""
