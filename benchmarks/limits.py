@@ -97,7 +97,8 @@ def main() -> None:
         together = 1 / (1 / by_operations + 1 / by_bytes)
         print(f"{name}: {cost / 1e9:.2f} GFLOP and {moved / 1e6:.0f} MB an image; images/s at most")
         print(
-            f"  {by_operations:.0f} by operations, {by_bytes:.0f} by bytes, {together:.0f} if the processor does not compute while it waits"
+            f"  {by_operations:.0f} by operations, {by_bytes:.0f} by bytes, {together:.0f} if the processor does not "
+            "compute while it waits for memory"
         )
 
 
