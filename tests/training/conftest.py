@@ -1,5 +1,6 @@
 """What the tests of training share: drawn batches in memory, small networks, interruptions."""
 
+import ctypes
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,23 @@ from emdenoise.training.transfer import Freeze
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 RUN_KEY = "settings and data"
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.fixture(autouse=True)
+def own_stack_for_signals() -> None:
+    """Let signals use the ordinary stack.
+
+    What exports networks leaves the process with a stack for signals that is gone, and the next signal, as tests of
+    stops raise it, is a segmentation fault. A training never follows an export in one process but here.
+    """
+    disabled = 2  # SS_DISABLE
+    ctypes.CDLL(None).sigaltstack(ctypes.byref(SignalStack(None, disabled, 0)), None)
 
 
 class DrawnBatches:
