@@ -262,6 +262,7 @@ def test_a_second_run_is_verified_to_the_bit(workspace: Path) -> None:
     assert "The result is equal" in run("verify", *options, log_dir=workspace / "logs")
 
 
+@pytest.mark.long
 def test_a_study_compares_by_the_metric(workspace: Path, tmp_path: Path) -> None:
     study = {
         "base": SETTINGS,

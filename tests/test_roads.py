@@ -257,6 +257,7 @@ def test_a_source_without_what_a_workload_learns_from_is_refused_in_one_line(
     assert not list(tmp_path.glob("model/**/*.h5")), "it was refused after it had learned for a while"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PARAMETERS_FILES, ids=lambda path: path.name)
 def test_a_parameters_file_of_the_project_leads_from_raw_files_to_the_report(
     path: Path, walk: Any, tmp_path: Path

@@ -34,6 +34,7 @@ def finished(
     return folder
 
 
+@pytest.mark.long
 def test_a_run_is_repeated_to_the_bit_from_its_records_alone(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "output" / "records", tmp_path / "result" / "records")
     outcome = verify(result_dir=tmp_path / "result", work_dir=tmp_path / "work", progress=NO_PROGRESS)
