@@ -122,7 +122,7 @@ def append(path: Path) -> None:
 CHANGES: dict[str, Callable[[Path], object]] = {
     "emdenoise/tasks.py": append,
     "emdenoise/models/another.py": append,
-    "emdenoise/py.typed": Path.touch,
+    "emdenoise/notes.txt": Path.touch,
     "emdenoise/cli.py": Path.unlink,
     "requirements.txt": append,
 }
