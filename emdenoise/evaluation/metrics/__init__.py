@@ -4,7 +4,7 @@ The functions `mse`, `psnr`, `ssim`, `dice_per_label`, `iou_per_label` and `scor
 """
 
 from emdenoise.dataset.fields import Kind
-from emdenoise.evaluation.metrics.atoms import ATOM_ERROR, ATOM_F1, score_atoms
+from emdenoise.evaluation.metrics.atoms import ATOM_ERROR, ATOM_F1, ATOM_RECALL, FALSE_ATOMS, score_atoms
 from emdenoise.evaluation.metrics.contract import Case, Metric
 from emdenoise.evaluation.metrics.intensity import MSE, PSNR, SSIM, mse, psnr, ssim
 from emdenoise.evaluation.metrics.masks import DICE, IOU, dice_per_label, iou_per_label
@@ -29,6 +29,8 @@ METRICS: dict[str, Metric] = {
     "ssim": SSIM,
     "atom_f1": ATOM_F1,
     "atom_error_angstrom": ATOM_ERROR,
+    "atom_recall": ATOM_RECALL,
+    "false_atoms_per_nm2": FALSE_ATOMS,
     "dice": DICE,
     "iou": IOU,
 }
