@@ -10,7 +10,7 @@ import numpy.typing as npt
 from emdenoise.arrays import check_pair, describe
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
-from emdenoise.evaluation.metrics import Case, list_metrics
+from emdenoise.evaluation.metrics import Case, Metric, list_metrics
 from emdenoise.evaluation.throughput import Method
 
 
@@ -65,7 +65,7 @@ def score_method(
     ValueError
         If an image is its own truth, or the method returns another shape, values that are not finite or unknown labels.
     """
-    metrics = [metric for metric in list_metrics(FIELDS[truth].kind) if all(need in records for need in metric.needs)]
+    metrics = choose_metrics(records, truth)
     whole_images = records.list_whole_images()
     size = 1 if records.has_tiles else batch_size
     method(records.read_whole_sample(inputs, whole_images[:size]))  # warm-up: compilation, caches
@@ -82,13 +82,12 @@ def score_method(
         seconds += time.perf_counter() - started
         if result.shape != true.shape or not np.isfinite(result).all():
             raise ValueError(f"the method returned {describe(result)}, or values that are not finite")
-        indices = [int(tiles[0]) for tiles in batch]
         case = _make_case(
             result,
             true,
             records,
-            indices=indices,
-            has_atoms=any("atoms" in metric.needs for metric in metrics),
+            batch,
+            needs={need for metric in metrics for need in metric.needs},
             atom_tolerance_angstrom=atom_tolerance_angstrom,
         )
         for metric in metrics:
@@ -100,20 +99,31 @@ def score_method(
     )
 
 
+def choose_metrics(records: RecordFile, truth: str) -> list[Metric]:
+    """Choose the metrics of a truth for which the records have all that they need."""
+    return [
+        metric
+        for metric in list_metrics(FIELDS[truth].kind)
+        if all(need in records for need in metric.needs) and metric.needs_label in ("", *records.label_names)
+    ]
+
+
 def _make_case(
     result: npt.NDArray[np.generic],
     truth: npt.NDArray[np.generic],
     records: RecordFile,
+    batch: Sequence[npt.NDArray[np.intp]],
     *,
-    indices: list[int],
-    has_atoms: bool,
+    needs: set[str],
     atom_tolerance_angstrom: float,
 ) -> Case:
+    indices = [int(tiles[0]) for tiles in batch]
     return Case(
         result,
         truth,
         label_names=records.label_names,
-        atoms=[records.read_atoms(index) for index in indices] if has_atoms else None,
+        atoms=[records.read_atoms(index) for index in indices] if "atoms" in needs else None,
         pixel_sizes_angstrom=records.read_attribute("pixel_size_angstrom")[indices],
         atom_tolerance_angstrom=atom_tolerance_angstrom,
+        mask=np.stack([records.read_whole("mask", tiles) for tiles in batch]) if "mask" in needs else None,
     )

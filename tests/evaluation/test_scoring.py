@@ -64,7 +64,8 @@ def remember(images: RecordFile, truth: str = "clean") -> Method:
 @pytest.mark.parametrize("denoise", [halve, keep])
 def test_scores_are_those_of_each_image_by_itself(denoise: Method, images: RecordFile) -> None:
     metrics = score(denoise, images).metrics
-    assert set(metrics) == {"mse", "psnr_db", "ssim", "atom_f1", "atom_error_angstrom"}
+    of_atoms = {"atom_f1", "atom_error_angstrom", "atom_recall", "false_atoms_per_nm2"}
+    assert set(metrics) == {"mse", "psnr_db", "ssim"} | of_atoms
     for index in range(len(images)):
         denoised, clean = denoise(images.read_sample(["noisy"], [index])), images.read("clean", [index])
         atoms = score_atoms(denoised[0], images.read_atoms(index), pixel_size_angstrom=0.15, tolerance_angstrom=0.5)
@@ -74,6 +75,8 @@ def test_scores_are_those_of_each_image_by_itself(denoise: Method, images: Recor
             "ssim": ssim(denoised, clean, data_range=1)[0],
             "atom_f1": atoms.f1,
             "atom_error_angstrom": atoms.error_angstrom,
+            "atom_recall": atoms.recall,
+            "false_atoms_per_nm2": atoms.false_per_nm2,
         }
         assert {name: values[index] for name, values in metrics.items()} == pytest.approx(expected, nan_ok=True)
 
