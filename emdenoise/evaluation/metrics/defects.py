@@ -1,7 +1,7 @@
 """Errors of restored images inside defects: what a mean over the whole image hides.
 
-Defects are a few per cent of the pixels. A method that draws perfect lattice everywhere has a good MSE of the image, and
-has removed what the microscopist was looking for.
+Defects are a few per cent of the pixels. A method that draws perfect lattice everywhere has a good MSE of the image,
+and has removed what the microscopist was looking for.
 """
 
 import numpy as np

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scipy.spatial.distance import pdist
 
 from emdenoise.evaluation.metrics.atoms import MIN_DISTANCE_ANGSTROM, DetectionScore, detect_atoms, score_atoms
