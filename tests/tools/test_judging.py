@@ -465,7 +465,7 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
         "has 1 of 10 epochs",
     ),
     "all images of one specimen": (
-        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=6 * ["a"])),
+        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=8 * ["a"])),
         "scores.json does not follow",
     ),
     "preprocessed files that were not downloaded": (
