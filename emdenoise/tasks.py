@@ -149,7 +149,7 @@ def test(
     from emdenoise.models.tiling import TiledMethod
     from emdenoise.results.preconditions import check_data, check_model
     from emdenoise.results.report import ReportWords, write_report
-    from emdenoise.results.tables import make_table, summarise_scores
+    from emdenoise.results.tables import make_difference_rows, make_table, summarise_scores
     from emdenoise.results.task_record import TaskRecorder, copy_records, forget_record, read_record, write_record
     from emdenoise.sources import SOURCES
     from emdenoise.training.pretraining import show_pretrained
@@ -172,7 +172,7 @@ def test(
         with recorder.phase("evaluate"):
             network = TiledMethod(trained.network, trained.ports.head)
             evaluation = evaluate(workload, config, network, validation=validation, test=images, progress=progress)
-        scores = summarise_scores(config, evaluation.methods, image_specimens)
+        scores = summarise_scores(config, evaluation.methods, image_specimens, **evaluation.conditions)
     forget_record(output_dir, "test")
     copy_records(model_dir, output_dir)
     write_json(output_dir / "scores.json", scores)
@@ -184,7 +184,8 @@ def test(
     words = ReportWords(workload.description, workload.main_metric, workload.head.kind, window)
     write_report(output_dir, words, scores, pictures, colours=evaluation.colours, test=record)
     write_record(output_dir, record)
-    return Outcome(f"The report is {output_dir / 'report.html'}", make_table(scores, is_compact=True))
+    table = make_table(scores, is_compact=True) + make_difference_rows(scores, is_compact=True)
+    return Outcome(f"The report is {output_dir / 'report.html'}", table)
 
 
 TASKS: dict[str, Callable[..., Outcome]] = {

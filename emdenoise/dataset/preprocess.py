@@ -49,6 +49,7 @@ def preprocess_source(
         "source": config.data.source,
         "licence": source.licence,
         "mask_labels": json.dumps(label_names),
+        "class_names": json.dumps(source.class_names(config)),
     }
     split_of_specimen: dict[str, Split] = {}
     records_of_split = source.read(config, raw_dir)

@@ -75,6 +75,8 @@ class Source:
         that was trained with this source knows them; see `dataset/intensity.py`.
     label_names : callable
         ``(config) -> names`` of the labels 0, 1, … in the masks; empty where there are none.
+    class_names : callable
+        ``(config) -> names`` of the classes 0, 1, … of whole images; empty where there are none.
     image_size_px : callable
         ``(config) -> side`` of the images in the canonical file [px].
     settings_sections : tuple of str
@@ -97,6 +99,7 @@ class Source:
     read: Callable[[RunConfig, Path], dict[Split, Iterable[Record]]]
     choose_scales: Callable[[Sequence[RowImage], RunConfig, str], tuple[IntensityScale, ...]]
     label_names: Callable[[RunConfig], list[str]] = lambda config: []
+    class_names: Callable[[RunConfig], list[str]] = lambda config: []
     image_size_px: Callable[[RunConfig], int] = lambda config: config.data.tile_size_px
     settings_sections: tuple[str, ...] = ("data",)
     find_window: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None

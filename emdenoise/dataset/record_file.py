@@ -270,6 +270,12 @@ class RecordFile:
         names: list[str] = json.loads(str(self._file.attrs.get("mask_labels", "[]")))
         return names
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes 0, 1, … of whole images; empty where the source has none."""
+        names: list[str] = json.loads(str(self._file.attrs.get("class_names", "[]")))
+        return names
+
     def read_text(self, field: str) -> list[str]:
         """Read ``specimen`` or ``name`` of all images."""
         return [value.decode() for value in self._file[field][()]]

@@ -1,7 +1,7 @@
 """How fast a denoiser is: images per second in batches, and the latency of single images."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,56 @@ Method = Callable[[Sample], npt.NDArray[Any]]
 """Fields (num_images, height, width, channels) → results (num_images, height, width), by a network or otherwise."""
 
 NUM_WARMUP_CALLS = 3
+NUM_PASSES = (5, 3, 1)
+"""Over the images of a test: as many as fit into `MAX_TIMED_S`; odd, so that the median is one of them."""
+MAX_TIMED_S = 3.0
+
+
+class TimedMethod:
+    """A method whose calls are timed, each shape of its inputs after a call that is not: compilation, caches.
+
+    Parameters
+    ----------
+    method : callable
+    """
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self._known_shapes: set[tuple[tuple[int, ...], ...]] = set()
+        self._seconds = 0.0
+
+    def __call__(self, sample: Sample) -> npt.NDArray[Any]:
+        """Apply the method."""
+        shapes = tuple(images.shape for images in sample.values())
+        if shapes not in self._known_shapes:
+            self._method(sample)
+            self._known_shapes.add(shapes)
+        started = time.perf_counter()
+        result = self._method(sample)
+        self._seconds += time.perf_counter() - started
+        return result
+
+    def measure_passes(self, read: Callable[[], Iterable[Sample]]) -> float:
+        """Time further passes over images that the calls so far have gone through once.
+
+        Parameters
+        ----------
+        read : callable
+            Gives all samples again; the time that this takes does not count.
+
+        Returns
+        -------
+        float
+            Median time of a pass [s].
+        """
+        passes_s = [self._seconds]
+        num_passes = next((number for number in NUM_PASSES if number * self._seconds <= MAX_TIMED_S), 1)
+        for _ in range(num_passes - 1):
+            self._seconds = 0.0
+            for sample in read():
+                self(sample)
+            passes_s.append(self._seconds)
+        return float(np.median(passes_s))
 
 
 @dataclass(frozen=True)

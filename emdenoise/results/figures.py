@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -20,6 +21,8 @@ STYLE: dict[Any, Any] = {
 }
 Point = tuple[int | None, float, float, float]
 """Number of images, mean, lower and upper bound."""
+Bounds = tuple[float, float, float]
+"""Mean, lower and upper bound."""
 TRAINING_COLOUR, VALIDATION_COLOUR = "#9aa5b1", "#0b6e99"
 LINES = {"training": ("loss", TRAINING_COLOUR), "validation": ("validation_loss", VALIDATION_COLOUR)}
 ADVERSARIAL_LINES = {
@@ -104,6 +107,52 @@ def draw_pictures(
                 axis.imshow(pictures[name][row], interpolation="nearest", **scale)
                 axis.set_axis_off()
                 axis.set_title(captions[name][row] if name in captions else name, fontsize=9, color="#333333")
+        return _to_png(figure)
+
+
+def draw_dose_curves(
+    doses_e_per_angstrom2: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[Bounds]]]
+) -> bytes:
+    """Draw scores against the dose on a logarithmic axis, a panel a score, one curve a method with its interval.
+
+    Parameters
+    ----------
+    doses_e_per_angstrom2 : sequence of float
+        Of the points [e⁻/Å²].
+    panels : mapping of str to mapping of str to sequence of (mean, lower bound, upper bound)
+        By what is drawn and by method; NaN is left out. The curve of ``network`` is drawn last and strongest.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    methods = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.9 * columns, 2.9 * rows + 0.5), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        for axis, (label, curves) in zip(axes, panels.items(), strict=False):
+            for name, points in curves.items():
+                means, lows, highs = np.array(points, np.float64).T
+                is_network = name == "network"
+                colour = VALIDATION_COLOUR if is_network else f"C{1 + methods.index(name) % 9}"
+                line = {"color": colour, "lw": 2.4 if is_network else 1.1, "zorder": 3 if is_network else 2}
+                axis.plot(doses_e_per_angstrom2, means, "o-", ms=3, label=name, **line)
+                if is_network:
+                    axis.fill_between(doses_e_per_angstrom2, lows, highs, color=colour, alpha=0.18, lw=0)
+            axis.set_xscale("log")
+            axis.set(xlabel="dose [e⁻/Å²]", ylabel=label)
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        handles = {
+            str(label): line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(6, len(handles)), frameon=False)
         return _to_png(figure)
 
 

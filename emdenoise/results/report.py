@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from emdenoise.dataset.fields import Kind
 from emdenoise.evaluation.metrics import METRICS, list_metrics
 from emdenoise.files.atomic import write_atomically
-from emdenoise.results.figures import draw_learning_curve, draw_pictures
-from emdenoise.results.tables import find_best, make_table
+from emdenoise.results.figures import Bounds, draw_dose_curves, draw_learning_curve, draw_pictures
+from emdenoise.results.tables import find_best, make_class_tables, make_difference_rows, make_dose_table, make_table
 from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord, read_record
 
 REPORT_FILE, PICTURES_FILE = "report.html", "pictures.png"
@@ -113,6 +114,10 @@ def write_report(
         settings_text=yaml.safe_dump(test.settings, sort_keys=False),
         facts=_collect_facts(scores, words.main_metric, best=best, given=given, history=history),
         table=make_table(scores),
+        differences=make_difference_rows(scores),
+        dose_curves=_encode(_draw_dose_curves(scores, given)) if scores["by_dose"] else "",
+        dose_table=make_dose_table(scores),
+        class_tables=make_class_tables(scores, words.main_metric),
         choices=choices,
         confusion=test.results.get("confusion", []),
         label_names=test.results.get("label_names", []),
@@ -128,6 +133,20 @@ def write_report(
         partial.write_bytes(picture)
     with write_atomically(output_dir / REPORT_FILE) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _draw_dose_curves(scores: dict[str, Any], given: str | None) -> bytes:
+    """Draw the curves of all methods; not of the images themselves, `given`, which would flatten all others."""
+    by_dose = scores["by_dose"]
+    panels: dict[str, dict[str, list[Bounds]]] = {}
+    for metric in METRICS.values():
+        for name, found in by_dose["methods"].items():
+            if metric.name not in found or name == given:
+                continue
+            points = [[point[bound] for bound in ("mean", "low", "high")] for point in found[metric.name]["curve"]]
+            scaled = np.array(points, np.float64) * metric.factor
+            panels.setdefault(metric.heading, {})[name] = [(mean, low, high) for mean, low, high in scaled.tolist()]
+    return draw_dose_curves([point["dose_e_per_angstrom2"] for point in by_dose["bins"]], panels)
 
 
 def _collect_facts(
@@ -157,8 +176,13 @@ def _collect_facts(
     if given is not None:
         facts.append({"value": show_gain(methods[given]), "meaning": f"{name} of the network over the {given} images"})
     if best is not None:
-        gain = show_gain(methods[best])
-        facts.append({"value": gain, "meaning": f"{name} of the network over the best classical method ({best})"})
+        interval = scores["differences"].get(best, {}).get(main_metric)
+        shown = ""
+        if interval is not None and interval["low"] is not None:
+            low, high = (f"{metric.factor * interval[bound]:+.{decimals}f}" for bound in ("low", "high"))
+            shown = f", interval {low} to {high}"
+        meaning = f"{name} of the network over the best classical method ({best}){shown}"
+        facts.append({"value": show_gain(methods[best]), "meaning": meaning})
     if "atom_f1" in network:
         facts.append({"value": f"{network['atom_f1']['mean']:.3f}", "meaning": "F1 of the atoms found in its images"})
     if network["images_per_second"] is not None:

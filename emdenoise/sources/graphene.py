@@ -166,6 +166,7 @@ GRAPHENE = Source(
     download=download_graphene,
     read=read_graphene,
     label_names=lambda config: list(MASK_LABELS),
+    class_names=lambda config: list(SimulationSettings().defects),  # all; a class is the place in this list
     image_size_px=lambda config: config.simulation.image_size_px,
     settings_sections=("data", "simulation"),
     find_window=lambda config: config.simulation.intensity_window,

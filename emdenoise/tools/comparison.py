@@ -13,13 +13,11 @@ import numpy.typing as npt
 from emdenoise.config.studies import RunKey
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.evaluation.metrics import find_metric
-from emdenoise.evaluation.statistics import Interval, bootstrap_mean
+from emdenoise.evaluation.statistics import Interval, average_runs
 from emdenoise.files.atomic import write_atomically, write_json
 from emdenoise.results.figures import Point, draw_comparison, draw_matrices
 from emdenoise.results.task_record import read_record
-from emdenoise.seeding import make_generator
 
-NUM_RESAMPLES = 4000
 CONFIDENCE = 0.95
 
 
@@ -52,7 +50,7 @@ class Row:
     num_images : int or None
     num_seeds : int
     score : Interval
-        Mean of the metric on the test images; the interval resamples seeds.
+        Mean of the metric on the test images; the interval is Student's t over seeds, NaN with one seed.
     other_scores, other_differences : dict of str to Interval
         The same of other metrics; differences are empty for the first variant.
     difference : Interval or None
@@ -182,13 +180,22 @@ def write_comparison(comparison: Comparison, study_dir: Path) -> None:
     StorageError
         If the folder cannot be written.
     """
-    write_json(study_dir / "study.json", asdict(comparison))
+    write_json(study_dir / "study.json", _to_json(asdict(comparison)))
     heading, *rows = comparison.make_table()
     lines = [heading, ["---"] * len(heading), *rows]
     with write_atomically(study_dir / "study.md") as partial:
         partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
     with write_atomically(study_dir / "study.png") as partial:
         partial.write_bytes(_draw(comparison))
+
+
+def _to_json(content: Any) -> Any:
+    """Put null in the place of NaN, which JSON does not have: a single run has no interval."""
+    if isinstance(content, dict):
+        return {name: _to_json(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_to_json(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def _draw(comparison: Comparison) -> bytes:
@@ -259,16 +266,13 @@ def _find_epoch(own: dict[str, Any], base: dict[str, Any], metric: str) -> tuple
 
 
 def _average(values: Sequence[float]) -> Interval:
-    return bootstrap_mean(
-        np.array(values),
-        [str(index) for index in range(len(values))],
-        num_resamples=NUM_RESAMPLES,
-        confidence=CONFIDENCE,
-        rng=make_generator(0, "comparison of runs"),
-    )
+    return average_runs(np.array(values), confidence=CONFIDENCE)
 
 
 def _show(interval: Interval, sign: str = "") -> str:
+    """Show a mean with its interval; a single run has none."""
+    if math.isnan(interval.low):
+        return f"{interval.mean:{sign}.3f}"
     return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 

@@ -16,6 +16,7 @@ from emdenoise import __version__
 from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import SettingsError
+from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.files.atomic import hash_file
 from emdenoise.results.mllog import NUM_RUNS, check_log
@@ -197,11 +198,13 @@ def _judge_scores(run: SubmittedRun) -> Iterator[str]:
         )
         for name, metrics in per_image.items()
     }
-    expected = summarise_scores(run.config, methods, specimens)
+    results = run.records["test"].results
+    expected = summarise_scores(run.config, methods, specimens, **{name: results.get(name) for name in CONDITIONS})
     if expected != run.scores:
         wrong = [
             name for name in expected["methods"] if expected["methods"][name] != run.scores.get("methods", {}).get(name)
         ]
+        wrong += [part for part in ("differences", "by_dose", "by_class") if expected[part] != run.scores.get(part)]
         yield f"scores.json does not follow from the scores of the images{': ' + ', '.join(wrong) if wrong else ''}"
 
 

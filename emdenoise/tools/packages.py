@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from emdenoise.config.loading import check_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import DataError, EMDenoiseError
+from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.files.atomic import hash_file
 from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord
 from emdenoise.tools.packing import (
@@ -27,6 +28,7 @@ from emdenoise.tools.packing import (
 MAX_JSON_BYTES = 20_000_000
 MAX_IMAGES, MAX_RESAMPLES = 20_000, 20_000
 """Of a test, and of its bootstrap: more would keep a judge busy for nothing."""
+MAX_CLASSES = 100
 RUN_FILES = {f"{RECORDS_FOLDER}/{task}.json" for task in TASK_NAMES} | {
     SCORES_FILE,
     LOG_FILE,
@@ -62,10 +64,23 @@ class TrainFigures(BaseModel):
 class TestFigures(BaseModel):
     """What is judged of the results of a test."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
     per_image: dict[str, dict[str, list[float | None]]]
     specimens: list[str] = Field(min_length=1, max_length=MAX_IMAGES)
+    doses_e_per_angstrom2: list[PositiveFloat] | None = None
+    classes: list[str] | None = None
+
+    @model_validator(mode="after")
+    def check_conditions(self) -> Self:
+        """Check that each image has its conditions, and that there are no more classes than a judge averages."""
+        for name in CONDITIONS:
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.specimens):
+                raise ValueError(f"{name} has {len(values)} images of {len(self.specimens)}")
+        if len(set(self.classes or ())) > MAX_CLASSES:
+            raise ValueError(f"more than {MAX_CLASSES} classes")
+        return self
 
 
 @dataclass(frozen=True)

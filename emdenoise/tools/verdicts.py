@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.evaluation.metrics import find_metric
 from emdenoise.results.task_record import TaskRecord, read_record
 
@@ -72,7 +73,7 @@ def compare_results(expected_dir: Path, found_dir: Path, data_dir: Path, *, is_t
     findings = [_compare_settings(expected["test"], found["test"])]
     for name, digest in expected["preprocess"].outputs.items():
         findings.append(_compare_hashes(name, digest, found["preprocess"].outputs.get(name), is_same_machine))
-    for name in ("specimens", "label_names"):
+    for name in ("specimens", "label_names", *CONDITIONS):
         one, other = (records["test"].results.get(name) for records in (expected, found))
         if one is not None or other is not None:
             findings.append(Finding(name, "equal" if one == other else "different"))

@@ -13,6 +13,7 @@ from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.evaluation.baselines import Examples, fit_baselines
 from emdenoise.evaluation.baselines.tuning import choose_tuning_images
+from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case
 from emdenoise.evaluation.metrics.masks import count_confusion
 from emdenoise.evaluation.scoring import ImageScores, score_method
@@ -43,6 +44,8 @@ class Evaluation:
         How the pictures of each name are drawn, as `Head.colours`.
     details : dict
         What else the record keeps, as JSON values: the confusion of the labels.
+    conditions : dict
+        Of each test image, as JSON values; see `read_conditions`.
     """
 
     methods: dict[str, ImageScores]
@@ -52,6 +55,7 @@ class Evaluation:
     captions: dict[str, list[str]]
     colours: dict[str, str]
     details: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """Say what a record keeps of the test, as JSON values: scores of every image, choices, latency."""
@@ -64,6 +68,7 @@ class Evaluation:
             },
             "captions": self.captions,
             **self.details,
+            **self.conditions,
         }
 
 
@@ -134,6 +139,7 @@ def evaluate(
         }
         | {workload.inputs[0]: "gray"},
         details={"main_metric": workload.main_metric, **_count_labels(workload, network, test)},
+        conditions=read_conditions(test),
     )
 
 

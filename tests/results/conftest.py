@@ -21,16 +21,16 @@ def config(tiny_config: Callable[..., RunConfig]) -> RunConfig:
 
 @pytest.fixture
 def methods() -> dict[str, ImageScores]:
-    """Give scores of six images; the methods are the better the later they come."""
+    """Give scores of eight images; the methods are the better the later they come."""
     rng = make_generator(0, "test")
     return {
         name: ImageScores(
             {
-                "mse": rng.uniform(0.001, 0.002, 6) / (1 + number),
-                "psnr_db": rng.uniform(20, 22, 6) + 3 * number,
-                "ssim": rng.uniform(0.2, 0.3, 6) + 0.1 * number,
-                "atom_f1": rng.uniform(0.6, 0.7, 6) + 0.05 * number,
-                "atom_error_angstrom": np.array([0.1, np.nan, 0.2, 0.1, 0.15, 0.12]),
+                "mse": rng.uniform(0.001, 0.002, 8) / (1 + number),
+                "psnr_db": rng.uniform(20, 22, 8) + 3 * number,
+                "ssim": rng.uniform(0.2, 0.3, 8) + 0.1 * number,
+                "atom_f1": rng.uniform(0.6, 0.7, 8) + 0.05 * number,
+                "atom_error_angstrom": np.array([0.1, np.nan, 0.2, 0.1, 0.15, 0.12, 0.2, 0.1]),
             },
             images_per_second=100.0 * (number + 1),
         )
@@ -40,12 +40,23 @@ def methods() -> dict[str, ImageScores]:
 
 @pytest.fixture
 def specimens() -> list[str]:
-    return ["a", "a", "b", "b", "c", "c"]
+    return ["a", "a", "b", "b", "c", "c", "d", "d"]
 
 
 @pytest.fixture
-def scores(config: RunConfig, methods: dict[str, ImageScores], specimens: list[str]) -> dict[str, Any]:
-    return summarise_scores(config, methods, specimens)
+def conditions() -> dict[str, Any]:
+    """Give a dose and a class for each image."""
+    return {
+        "doses_e_per_angstrom2": [500.0, 4000.0, 1000.0, 2000.0, 600.0, 700.0, 3000.0, 8000.0],
+        "classes": ["pores", "pores", "", "", "pristine", "pristine", "pores", "pores"],
+    }
+
+
+@pytest.fixture
+def scores(
+    config: RunConfig, methods: dict[str, ImageScores], specimens: list[str], conditions: dict[str, Any]
+) -> dict[str, Any]:
+    return summarise_scores(config, methods, specimens, **conditions)
 
 
 @pytest.fixture

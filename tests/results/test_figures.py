@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from emdenoise.results import figures
-from emdenoise.results.figures import draw_comparison, draw_learning_curve, draw_matrices, draw_pictures
+from emdenoise.results.figures import (
+    draw_comparison,
+    draw_dose_curves,
+    draw_learning_curve,
+    draw_matrices,
+    draw_pictures,
+)
 from emdenoise.seeding import make_generator
 
 
@@ -136,3 +142,21 @@ def test_a_matrix_shows_each_score_where_it_was_trained_and_tested(drawn: list[F
     assert [label.get_text() for label in first.get_xticklabels()] == ["fine", "coarse"]
     assert [text.get_text() for text in second.texts] == ["0.90", "0.60", "0.50", "0.80"]
     assert "nan" not in [text.get_text() for text in first.texts]
+
+
+@pytest.mark.parametrize("num_panels", [1, 2, 5])
+def test_each_score_is_a_panel_over_the_logarithm_of_the_dose(num_panels: int, drawn: list[Figure]) -> None:
+    doses, nan = [500.0, 2000.0, 8000.0], float("nan")
+    curves = {"tv": [(1.0, 0.9, 1.1), (nan, nan, nan), (3.0, 2.9, 3.1)], "network": 3 * [(2.0, 1.5, 2.5)]}
+    png = draw_dose_curves(doses, {f"score {number}": curves for number in range(num_panels)})
+    assert read_png(png).ndim == 3
+    shown = [axis for axis in drawn[0].axes if axis.axison]
+    assert [axis.get_ylabel() for axis in shown] == [f"score {number}" for number in range(num_panels)]
+    for axis in shown:
+        assert axis.get_xscale() == "log"
+        lines = {str(line.get_label()): line for line in axis.get_lines()}
+        assert set(lines) == {"tv", "network"}
+        assert lines["network"].get_linewidth() > lines["tv"].get_linewidth()
+        assert np.asarray(lines["tv"].get_xdata()).tolist() == doses
+        assert np.asarray(lines["tv"].get_ydata()) == pytest.approx([1, nan, 3], nan_ok=True)
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["tv", "network"]

@@ -13,7 +13,7 @@ import pytest
 from emdenoise.config.schema import RunConfig
 from emdenoise.results import report
 from emdenoise.results.report import ReportWords, write_report
-from emdenoise.results.tables import make_table
+from emdenoise.results.tables import make_class_tables, make_difference_rows, make_dose_table, make_table
 from emdenoise.results.task_record import read_record
 
 DESCRIPTION = "Restore the noise-free intensity."
@@ -58,6 +58,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a word in the place of each figure: `test_figures.py` draws them."""
+    monkeypatch.setattr(report, "draw_dose_curves", lambda *_: b"\x89PNG doses")
     monkeypatch.setattr(report, "draw_pictures", lambda *_: b"\x89PNG pictures")
     monkeypatch.setattr(report, "draw_learning_curve", lambda *_: b"\x89PNG curve")
 
@@ -101,10 +102,10 @@ def test_pictures_and_learning_curve_are_in_the_page(
     write_report(folder, WORDS, scores, pictures, colours={}, test=read_record(folder, "test"))
     page = Page((tmp_path / "output" / "report.html").read_text(encoding="utf-8"))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 2
+    assert len(images) == 3
     contents = [base64.b64decode((image["src"] or "").partition(",")[2], validate=True) for image in images]
     assert all(content.startswith(b"\x89PNG") for content in contents)
-    assert contents[0] == (tmp_path / "output" / "pictures.png").read_bytes()
+    assert contents[1] == (tmp_path / "output" / "pictures.png").read_bytes()
     assert all(image["alt"] for image in images)
 
 
@@ -112,13 +113,40 @@ def test_every_method_and_number_of_the_scores_is_in_the_table(
     make_page: Callable[..., Page], scores: dict[str, Any]
 ) -> None:
     page = make_page()
-    expected = make_table(scores)
+    expected = make_table(scores) + make_difference_rows(scores)
     assert page.rows[: len(expected)] == expected
     for method in scores["methods"].values():
         assert f"{method['psnr_db']['mean']:.2f}" in page.text
         assert f"{method['ssim']['high']:.3f}" in page.text
     for name in scores["methods"]:
         assert name in page.text
+
+
+def test_curves_and_classes_have_their_tables_with_the_main_metric_first(
+    make_page: Callable[..., Page], scores: dict[str, Any]
+) -> None:
+    page = make_page()
+    tables = [make_dose_table(scores), *(rows for _, rows in make_class_tables(scores, "psnr_db"))]
+    assert make_class_tables(scores, "psnr_db")[0][0] == "PSNR [dB]"
+    start = page.rows.index(tables[0][0])
+    for rows in tables:
+        assert page.rows[start : start + len(rows)] == rows
+        start += len(rows)
+
+
+def test_what_is_not_known_of_the_images_has_no_chapter(make_page: Callable[..., Page], scores: dict[str, Any]) -> None:
+    scores |= {"by_dose": None, "by_class": None}
+    text = make_page().text
+    assert "against the dose" not in text
+    assert "by class" not in text
+
+
+def test_the_gain_over_the_best_classical_method_has_its_paired_interval(
+    make_page: Callable[..., Page], scores: dict[str, Any]
+) -> None:
+    interval = scores["differences"]["median"]["psnr_db"]
+    expected = f"over the best classical method (median), interval {interval['low']:+.1f} to {interval['high']:+.1f}"
+    assert expected in make_page().text
 
 
 def test_the_gain_over_noisy_and_classical_images_is_told(
@@ -139,7 +167,7 @@ def test_a_network_that_is_worse_is_not_told_as_a_gain(make_page: Callable[..., 
 def test_the_page_says_how_it_was_made(make_page: Callable[..., Page]) -> None:
     text = make_page().text
     assert DESCRIPTION in text
-    assert "6 test images of 3 specimens" in text
+    assert "8 test images of 4 specimens" in text
     assert "95 % bootstrap intervals" in text
     assert "12,345 parameters" in text
     assert "gaussian (strength 2, beam left in); median (strength 3, beam left in)." in text
@@ -190,13 +218,13 @@ def test_a_perfect_restoration_has_no_finite_gain_and_still_a_report(
 ) -> None:
     scores["methods"]["network"]["psnr_db"] = {"mean": None, "low": None, "high": None}
     page = make_page()
-    (row,) = [row for row in page.rows if row and row[0] == "network"]
+    row = next(row for row in page.rows if row and row[0] == "network")
     assert row[2] == "–"
 
 
 def test_a_network_that_was_trained_elsewhere_has_a_report_without_training(make_page: Callable[..., Page]) -> None:
     page = make_page("test")
-    assert len([tag for tag, _ in page.tags if tag == "img"]) == 1
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == 2
     assert "Training" not in page.text
 
 

@@ -1,13 +1,16 @@
-"""Comparing runs: a metric that no run has is one line."""
+"""Comparing runs: seed by seed, with the interval of a few runs; a metric that no run has is one line."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scipy import stats
 
 from emdenoise.config.studies import RunKey
 from emdenoise.errors import DataError, SettingsError
-from emdenoise.tools.comparison import Run, compare_runs
+from emdenoise.tools import comparison
+from emdenoise.tools.comparison import Run, compare_runs, write_comparison
 
 
 def test_an_unknown_metric_lists_the_known_ones(tmp_path: Path) -> None:
@@ -24,3 +27,40 @@ def test_damaged_scores_are_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_bytes(content)
     with pytest.raises(DataError, match=r"^scores.json: missing or damaged; run the test task again\.$"):
         compare_runs([Run(RunKey("scratch", "", 4, 0), "", tmp_path)], metrics=["dice"], reference="scratch")
+
+
+SCORES = {"scratch": [0.50, 0.62, 0.55], "denoise": [0.58, 0.69, 0.65]}
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Give the runs of two variants with three seeds."""
+
+    def read(run: Run, metrics: Any) -> dict[str, Any]:
+        scores = dict.fromkeys(metrics, SCORES[run.key.variant][run.key.seed])
+        return {"scores": scores, "history": [], "pretraining_s": 0.0}
+
+    monkeypatch.setattr(comparison, "_read_run", read)
+    return [Run(RunKey(variant, "", 4, seed), "", Path()) for variant in SCORES for seed in range(3)]
+
+
+def test_intervals_over_seeds_are_students_and_those_of_differences_are_paired(runs: list[Run]) -> None:
+    scratch, denoise = compare_runs(runs, metrics=["dice"], reference="scratch").rows
+    for row, values in ((scratch, SCORES["scratch"]), (denoise, SCORES["denoise"])):
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (row.score.low, row.score.high) == pytest.approx((expected.low, expected.high))
+    paired = stats.ttest_rel(SCORES["denoise"], SCORES["scratch"]).confidence_interval(0.95)
+    assert denoise.difference is not None
+    assert (denoise.difference.low, denoise.difference.high) == pytest.approx((paired.low, paired.high))
+    assert denoise.difference.low > 0, "what the seed does to both is no part of the difference"
+    assert scratch.score.high > denoise.score.low
+
+
+def test_a_single_seed_has_a_mean_and_no_interval(runs: list[Run], tmp_path: Path) -> None:
+    found = compare_runs([run for run in runs if run.key.seed == 0], metrics=["dice"], reference="scratch")
+    heading, scratch, denoise = found.make_table()
+    assert scratch[heading.index("dice")] == "0.500"
+    assert denoise[heading.index("over scratch")] == "+0.080"
+    write_comparison(found, tmp_path)
+    row = json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)["rows"][1]
+    assert row["score"] == {"mean": 0.58, "low": None, "high": None}

@@ -24,7 +24,11 @@ from emdenoise.workloads.contract import check_division
 from emdenoise.workloads.denoise import DENOISE
 
 TARGET = Target("validation_loss", 0.002)
-SPECIMENS = ["a", "a", "b", "b", "c", "c"]
+SPECIMENS = ["a", "a", "b", "b", "c", "c", "d", "d"]
+CONDITIONS: dict[str, Any] = {
+    "doses_e_per_angstrom2": [500.0, 4000.0, 1000.0, 2000.0, 600.0, 700.0, 3000.0, 8000.0],
+    "classes": ["pores", "pores", "pristine", "pristine", "", "", "pores", "pores"],
+}
 START_S = 1_900_000_000
 SYSTEM = SystemDescription(
     submitter="Institute of Tests",
@@ -74,7 +78,7 @@ def write_run(folder: Path, config: RunConfig) -> None:
         for number in range(10)
     ]
     methods = {
-        name: {"psnr_db": [float(value) for value in rng.uniform(low, low + 2, 6)]}
+        name: {"psnr_db": [float(value) for value in rng.uniform(low, low + 2, 8)]}
         for name, low in (("noisy", 13), ("gaussian", 27), ("network", 30))
     }
     data = {f"{split}.h5": hash_text(split) for split in ("train", "validation", "test")}
@@ -93,7 +97,7 @@ def write_run(folder: Path, config: RunConfig) -> None:
             "started_at": make_time(begun + 75),
             "duration_s": 30.0,
             "inputs": {name: data[name] for name in ("validation.h5", "test.h5")} | {"weights": weights},
-            "results": {"per_image": methods, "specimens": SPECIMENS},
+            "results": {"per_image": methods, "specimens": SPECIMENS, **CONDITIONS},
         },
     }
     for task, changes in facts.items():
@@ -120,7 +124,7 @@ def write_run(folder: Path, config: RunConfig) -> None:
         name: ImageScores({metric: np.array(values) for metric, values in metrics.items()}, 100.0)
         for name, metrics in methods.items()
     }
-    summary = summarise_scores(config, scores, SPECIMENS)
+    summary = summarise_scores(config, scores, SPECIMENS, **CONDITIONS)
     (folder / "output" / "scores.json").write_text(json.dumps(summary))
 
 
@@ -252,6 +256,41 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
         lambda it: it.edit("scores.json", set_item("methods", "network", "psnr_db", "low", value=30.9)),
         "scores.json does not follow",
     ),
+    "a larger gain over a classical method": (
+        lambda it: it.edit("scores.json", set_item("differences", "gaussian", "psnr_db", "low", value=8.0)),
+        "scores.json does not follow from the scores of the images: differences",
+    ),
+    "a better curve against the dose": (
+        lambda it: it.edit(
+            "scores.json",
+            set_item("by_dose", "methods", "network", "psnr_db", "mean_over_log_dose", value=40.0),
+        ),
+        "scores.json does not follow from the scores of the images: by_dose",
+    ),
+    "curves left out": (
+        lambda it: it.edit("scores.json", set_item("by_dose", value=None)),
+        "scores.json does not follow from the scores of the images: by_dose",
+    ),
+    "another dose": (
+        lambda it: it.edit("records/test.json", set_item("results", "doses_e_per_angstrom2", 0, value=7000.0)),
+        "scores.json does not follow from the scores of the images: by_dose",
+    ),
+    "another class": (
+        lambda it: it.edit("records/test.json", set_item("results", "classes", 0, value="pristine")),
+        "scores.json does not follow from the scores of the images: by_class",
+    ),
+    "a dose that is text": (
+        lambda it: it.edit("records/test.json", set_item("results", "doses_e_per_angstrom2", 0, value="500")),
+        "test.json: results.doses_e_per_angstrom2.0: Input should be a valid number",
+    ),
+    "no electrons": (
+        lambda it: it.edit("records/test.json", set_item("results", "doses_e_per_angstrom2", 0, value=0)),
+        "test.json: results.doses_e_per_angstrom2.0: Input should be greater than 0",
+    ),
+    "a dose left out": (
+        lambda it: it.edit("records/test.json", lambda record: record["results"]["doses_e_per_angstrom2"].pop()),
+        "doses_e_per_angstrom2 has 7 images of 8",
+    ),
     "a score that is not a number": (
         lambda it: it.edit("records/test.json", set_item(*PER_IMAGE, 0, value=float("nan"))),
         "test.json: results.per_image.network.psnr_db.0: Input should be a finite number",
@@ -260,7 +299,7 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
         lambda it: it.edit(
             "records/test.json", lambda record: record["results"]["per_image"]["network"]["psnr_db"].pop()
         ),
-        "network psnr_db has 5 images of 6",
+        "network psnr_db has 7 images of 8",
     ),
     "no scores of images": (
         lambda it: it.edit("records/test.json", lambda record: record["results"].pop("per_image")),
@@ -426,7 +465,7 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
         "has 1 of 10 epochs",
     ),
     "all images of one specimen": (
-        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=6 * ["a"])),
+        lambda it: it.edit("records/test.json", set_item("results", "specimens", value=8 * ["a"])),
         "scores.json does not follow",
     ),
     "preprocessed files that were not downloaded": (

@@ -134,6 +134,14 @@ def test_a_method_or_image_that_is_missing_is_different(change: Callable[..., li
     assert "images instead of" in find(findings, "network psnr_db").detail
 
 
+@pytest.mark.parametrize("name", ["specimens", "doses_e_per_angstrom2", "classes"])
+def test_images_taken_under_other_conditions_are_different(name: str, change: Callable[..., list[Finding]]) -> None:
+    def edit(records: dict[str, Any]) -> None:
+        records["test"]["results"][name] = ["another"]
+
+    assert find(change(edit), name).verdict == "different"
+
+
 def test_other_settings_are_named(change: Callable[..., list[Finding]]) -> None:
     def edit(records: dict[str, Any]) -> None:
         records["test"]["settings"]["training"]["learning_rate"] = 0.5

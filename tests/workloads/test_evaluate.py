@@ -14,7 +14,7 @@ from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.evaluation.scoring import ImageScores
-from emdenoise.evaluation.throughput import Latency, Method
+from emdenoise.evaluation.throughput import NUM_PASSES, Latency, Method
 from emdenoise.progress import SilentProgress
 from emdenoise.workloads.contract import Workload
 from emdenoise.workloads.denoise import DENOISE
@@ -140,7 +140,7 @@ def test_the_network_gets_batches_of_the_given_size_and_single_images_for_the_la
         return keep(sample)
 
     run(config, count, drawn_files)
-    assert sizes.count(3) == 1 + 2
+    assert sizes.count(3) == 1 + 2 * NUM_PASSES[0]
     assert sizes.count(1) == 3 + config.evaluation.num_latency_images + config.evaluation.num_pictures
 
 

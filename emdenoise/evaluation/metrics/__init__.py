@@ -1,11 +1,13 @@
 """METRICS: the scores by name. A new one is a module, or a part of one, and a line here.
 
-The functions `mse`, `psnr`, `ssim`, `dice_per_label`, `iou_per_label` and `score_atoms` may be used on their own.
+The functions `mse`, `mse_inside`, `psnr`, `ssim`, `dice_per_label`, `iou_per_label` and `score_atoms` may be used on
+their own.
 """
 
 from emdenoise.dataset.fields import Kind
-from emdenoise.evaluation.metrics.atoms import ATOM_ERROR, ATOM_F1, score_atoms
+from emdenoise.evaluation.metrics.atoms import ATOM_ERROR, ATOM_F1, ATOM_RECALL, FALSE_ATOMS, score_atoms
 from emdenoise.evaluation.metrics.contract import Case, Metric
+from emdenoise.evaluation.metrics.defects import MSE_DEFECT, PSNR_DEFECT, mse_inside
 from emdenoise.evaluation.metrics.intensity import MSE, PSNR, SSIM, mse, psnr, ssim
 from emdenoise.evaluation.metrics.masks import DICE, IOU, dice_per_label, iou_per_label
 
@@ -18,6 +20,7 @@ __all__ = [
     "iou_per_label",
     "list_metrics",
     "mse",
+    "mse_inside",
     "psnr",
     "score_atoms",
     "ssim",
@@ -27,8 +30,12 @@ METRICS: dict[str, Metric] = {
     "mse": MSE,
     "psnr_db": PSNR,
     "ssim": SSIM,
+    "mse_defect": MSE_DEFECT,
+    "psnr_defect_db": PSNR_DEFECT,
     "atom_f1": ATOM_F1,
     "atom_error_angstrom": ATOM_ERROR,
+    "atom_recall": ATOM_RECALL,
+    "false_atoms_per_nm2": FALSE_ATOMS,
     "dice": DICE,
     "iou": IOU,
 }

@@ -28,6 +28,8 @@ class Case:
         [Å], NaN where it is not known.
     atom_tolerance_angstrom : float
         Largest distance of a match [Å].
+    mask : ndarray of uint8, shape (num_images, height, width), or None
+        True label of each pixel, where the truth is something else.
     """
 
     result: npt.NDArray[Any]
@@ -36,6 +38,7 @@ class Case:
     atoms: Sequence[npt.NDArray[np.float32]] | None = None
     pixel_sizes_angstrom: Scores | None = None
     atom_tolerance_angstrom: float = 0.5
+    mask: npt.NDArray[np.uint8] | None = None
     _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def once(self, name: str, compute: Callable[["Case"], Any]) -> Any:
@@ -74,7 +77,9 @@ class Metric:
     factor : float
         From the score to the unit that is shown.
     needs : tuple of str
-        What the records must have besides the truth: ``atoms``.
+        What the records must have besides the truth: ``atoms``, ``mask``.
+    needs_label : str
+        Label that their masks must know; empty for any.
     is_by_label : bool
         Whether there is a score of each label; the score of the image is then their mean.
     shows_labels : bool
@@ -96,6 +101,7 @@ class Metric:
     retrained_tolerance: float
     factor: float = 1.0
     needs: tuple[str, ...] = ()
+    needs_label: str = ""
     is_by_label: bool = False
     shows_labels: bool = False
     is_compact: bool = True
