@@ -66,11 +66,21 @@ def _accept(submission: "Submission") -> Outcome:
         f"ACCEPTED: nothing is wrong with the package. {package.organisation}, {package.workload}, "
         f"division {package.division}, source {data.source}, commit {package.commit[:12]}."
     )
-    return Outcome(message, _tabulate(submission))
+    return Outcome(message, tabulate_runs(submission))
 
 
-def _tabulate(submission: "Submission") -> list[list[str]]:
-    """Make the table of an accepted package: score and time of each run, and the times by the rules."""
+def tabulate_runs(submission: "Submission") -> list[list[str]]:
+    """Make the table of an accepted package: score and time of each run, and the times by the rules.
+
+    Parameters
+    ----------
+    submission : Submission
+
+    Returns
+    -------
+    list of list of str
+        Heading, one row a run, and the average: ``did not converge`` where two runs or more missed the target.
+    """
     from emdenoise.results.mllog import average_times, measure_time_to_quality
     from emdenoise.tools.packing import make_events
     from emdenoise.workloads import WORKLOADS
