@@ -108,6 +108,7 @@ def train(
             workload.make_ports(images, config.training.epochs),
             images,
             validation,
+            workload.make_judge(config, validation, group),
         )
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)

@@ -254,9 +254,23 @@ class RecordFile:
         DataError
             As `read`.
         """
-        images = self.read(field, tiles)
+        return self.assemble(self.read(field, tiles), tiles)
+
+    def assemble(self, images: npt.NDArray[Any], tiles: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Put one image together from something of each of its tiles, as `list_whole_images` lists them.
+
+        Parameters
+        ----------
+        images : ndarray, shape (num_tiles, tile_height, tile_width)
+        tiles : ndarray of int, shape (num_tiles,)
+
+        Returns
+        -------
+        ndarray, shape (height, width)
+        """
         if not self.has_tiles:
-            return images[0]
+            whole: npt.NDArray[Any] = images[0]
+            return whole
         window = slice(tiles[0], tiles[-1] + 1)
         rows, columns, heights, widths = (
             self._file[f"attributes/{name}"][window].astype(int)

@@ -110,14 +110,16 @@ class InOrder:
         Entries of `FIELDS` that are read.
     batch_size : int
     group : ProcessGroup
-        The processes that share the images, as equally as it goes.
+        The processes that share the images, as equally as it goes; no image is cut in two.
     """
 
     def __init__(
         self, records: RecordFile, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
     ) -> None:
         self._records, self._fields, self._batch_size = records, fields, batch_size
-        self._own = range(len(records))[group.find_share(len(records))]
+        whole_images = records.list_whole_images()
+        own = whole_images[group.find_share(len(whole_images))]
+        self._own = range(own[0][0], own[-1][-1] + 1) if own else range(0)
 
     def __len__(self) -> int:
         """Count the batches."""

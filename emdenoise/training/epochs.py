@@ -5,7 +5,7 @@ makes a continued training equal to an undisturbed one.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,10 @@ from emdenoise.progress import Progress
 from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals
 from emdenoise.training.transfer import Freeze
 
+Images = npt.NDArray[np.generic]
+Judge = Callable[[Iterable[Images]], Mapping[str, Values]]
+"""Scores the validation images of this process from the outputs of the network, batch by batch in their order: by
+metric, the score of each image. It takes every batch. What judges stands above this layer, and is given to it."""
 NOTHING_FROZEN = Freeze()
 SHOWN_LOSSES = ("loss", "discriminator_loss")
 """What the progress shows, where there is such a loss."""
@@ -54,7 +58,7 @@ class Learner(Protocol):
         """Learn from one batch; gives ``loss`` and other losses, means over the batch."""
 
     def validate(self, validation: Batches) -> dict[str, float]:
-        """Compute ``validation_loss`` and other means over all validation images, and ``validation_s``."""
+        """Compute ``validation_loss`` and the metrics of a judge over all validation images, and ``validation_s``."""
 
     def add_up(self, values: Values) -> Values:
         """Add up the values of all processes that learn together; they wait for each other."""
@@ -68,8 +72,8 @@ class TrainingResult:
     ----------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``, ``validation_s``,
-        ``images_per_second``, ``num_images``, ``first_step_s``, ``started_at_ms`` (since 1970, UTC) and
-        `validation_dice` of masks; losses are means over the images.
+        ``images_per_second``, ``num_images``, ``first_step_s`` and ``started_at_ms`` (since 1970, UTC); with a judge
+        its metrics, as `validation_psnr_db`. Losses and metrics are means over the images.
     num_continued_epochs : int
         Epochs that an interrupted run had done before, with the one that it had begun.
     first_step_s : float
@@ -219,17 +223,55 @@ def _train_epoch(
     return True
 
 
-def validate(model: keras.Model, validation: Batches) -> dict[str, float]:
-    """Compute loss and metrics of a compiled model over all validation images, and how long that takes."""
-    started, num_images = time.perf_counter(), 0
-    sums: dict[str, float] = {}
-    for step in range(len(validation)):
-        inputs, targets = validation.read(0, step)
-        model.reset_metrics()
-        for name, value in model.test_on_batch(inputs, targets, return_dict=True).items():
-            sums[name] = sums.get(name, 0.0) + len(targets) * float(value)
-        num_images += len(targets)
-    means = {f"validation_{name}": total / num_images for name, total in sums.items()}
+def judge_nothing(outputs: Iterable[Images]) -> dict[str, Values]:
+    """Take every batch of outputs and score none, where the loss alone is wanted: a `Judge`."""
+    for _ in outputs:
+        pass
+    return {}
+
+
+def validate(
+    predict: Callable[[Any], Images],
+    loss: Callable[[Any, Any], Any],
+    validation: Batches,
+    *,
+    judge: Judge = judge_nothing,
+    add_up: Callable[[Values], Values] = lambda values: values,
+) -> dict[str, float]:
+    """Predict every validation image once, and compute the loss and the metrics of a judge from that.
+
+    Parameters
+    ----------
+    predict : callable
+        inputs → outputs.
+    loss : callable
+        targets, outputs → loss of each pixel, or of the batch.
+    validation : Batches
+        Of this process.
+    judge : callable
+    add_up : callable
+        See `Learner.add_up`.
+
+    Returns
+    -------
+    dict
+        ``validation_loss``, one entry a metric, and ``validation_s`` [s]. The loss is the mean over the batches,
+        weighed by their images; a metric is the mean over the images, so the batch size does not move it.
+    """
+    started, of_loss = time.perf_counter(), np.zeros(2)
+
+    def predict_all() -> Iterator[Images]:
+        for step in range(len(validation)):
+            inputs, targets = validation.read(0, step)
+            outputs = predict(inputs)
+            of_loss[:] += np.asarray(loss(targets, outputs), np.float64).mean() * len(targets), len(targets)
+            yield outputs
+
+    scores = judge(predict_all())
+    of_metrics = [(values.sum(), len(values)) for values in scores.values()]
+    totals, counts = add_up(np.stack([of_loss, *of_metrics])).T
+    names = [f"validation_{name}" for name in ("loss", *scores)]
+    means = dict(zip(names, map(float, totals / counts), strict=True))
     return means | {"validation_s": time.perf_counter() - started}
 
 

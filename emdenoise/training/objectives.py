@@ -35,10 +35,6 @@ class Objective(Protocol):
     def loss(self) -> Loss:
         """What Keras makes small: a name that it knows, or ``(targets, outputs) -> loss``."""
 
-    @property
-    def metrics(self) -> dict[str, Callable[[Any, Any], Any]]:
-        """What is computed beside the loss: ``(targets, outputs) -> values of each image``, by name."""
-
 
 @dataclass(frozen=True)
 class Supervised:
@@ -50,13 +46,11 @@ class Supervised:
     truth : str
         Entries of `FIELDS`.
     loss : str or callable
-    metrics : dict of str to callable
     """
 
     inputs: tuple[str, ...]
     truth: str
     loss: Loss
-    metrics: dict[str, Callable[[Any, Any], Any]]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -89,11 +83,6 @@ class AddedNoise:
     def needs(self) -> tuple[str, ...]:
         """The image alone."""
         return (self.image,)
-
-    @property
-    def metrics(self) -> dict[str, Callable[[Any, Any], Any]]:
-        """None."""
-        return {}
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Add the noise."""
@@ -129,12 +118,12 @@ class ObjectiveSpec:
 
 def make_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
     """Make the objective of the least mean squared error."""
-    return Supervised(inputs, truth, "mean_squared_error", {})
+    return Supervised(inputs, truth, "mean_squared_error")
 
 
 def make_absolute_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
     """Make the objective of the least mean absolute error."""
-    return Supervised(inputs, truth, "mean_absolute_error", {})
+    return Supervised(inputs, truth, "mean_absolute_error")
 
 
 def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
@@ -143,7 +132,7 @@ def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...],
     def compute_loss(mask: Any, logits: Any) -> Any:
         return compute_dice_cross_entropy(mask, logits, balance=settings.label_balance)
 
-    return Supervised(inputs, truth, compute_loss, {"dice": compute_dice})
+    return Supervised(inputs, truth, compute_loss)
 
 
 OBJECTIVES: dict[str, ObjectiveSpec] = {
@@ -162,30 +151,6 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
 def list_objectives(truth: str) -> list[str]:
     """List the objectives that can learn a field."""
     return [name for name, objective in OBJECTIVES.items() if FIELDS[truth].kind in objective.kinds]
-
-
-def compute_dice(mask: Any, logits: Any) -> Any:
-    """Compute the Dice score of each image, the mean over the labels that it has (`evaluation/metrics/masks.py`).
-
-    Parameters
-    ----------
-    mask : tensor of integers or float32, shape (batch, height, width, 1)
-    logits : tensor of float32, shape (batch, height, width, num_labels)
-
-    Returns
-    -------
-    tensor of float32, shape (batch,)
-    """
-    from keras import ops
-
-    num_labels = logits.shape[-1]
-    truth = ops.one_hot(ops.cast(mask[..., 0], "int32"), num_labels, dtype="float32")
-    predicted = ops.one_hot(ops.argmax(logits, axis=-1), num_labels, dtype="float32")
-    overlap = ops.sum(predicted * truth, axis=(1, 2))
-    true = ops.sum(truth, axis=(1, 2))
-    is_there = ops.cast(true > 0, "float32")
-    dice = 2 * overlap / ops.maximum(ops.sum(predicted, axis=(1, 2)) + true, 1.0)
-    return ops.sum(dice * is_there, axis=1) / ops.sum(is_there, axis=1)
 
 
 def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any:

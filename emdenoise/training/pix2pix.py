@@ -59,7 +59,7 @@ class Adversaries:
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute the mean absolute error of the generator."""
-        return validate(self.generator, validation)
+        return validate(self.generator.predict_on_batch, keras.losses.mean_absolute_error, validation)
 
     def add_up(self, values: Values) -> Values:
         """Give the values of this process, the only one."""

@@ -57,7 +57,7 @@ def make_objective(settings: PretrainingSettings) -> Objective:
     electrons = settings.added_noise_electrons_per_pixel
     if electrons is not None:
         return AddedNoise("noisy", electrons, settings.loss)
-    return Supervised(("noisy",), "clean", settings.loss, {})
+    return Supervised(("noisy",), "clean", settings.loss)
 
 
 def hash_pretraining(config: RunConfig, inputs: dict[str, str]) -> str:

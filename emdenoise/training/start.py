@@ -20,7 +20,7 @@ from emdenoise.models.contract import Network, Ports
 from emdenoise.models.parallel import connect, open_scope
 from emdenoise.processes import ProcessGroup
 from emdenoise.progress import Progress
-from emdenoise.training.epochs import Learner, TrainingResult, run_epochs
+from emdenoise.training.epochs import Judge, Learner, TrainingResult, judge_nothing, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.learners import PreparedBatches, make_learner
 from emdenoise.training.objectives import Objective
@@ -38,12 +38,15 @@ class Lesson:
     ports : Ports
         Of the network that answers.
     images, validation : RecordFile
+    judge : callable
+        Scores the validation images of this process after each epoch, see `Judge`.
     """
 
     objective: Objective
     ports: Ports
     images: RecordFile
     validation: RecordFile
+    judge: Judge = judge_nothing
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def start_learner(
     )
     return Start(
         network,
-        make_learner(network.model, objective, training, len(sampler), engine),
+        make_learner(network.model, objective, training, len(sampler), engine, judge=lesson.judge),
         batches,
         held_out,
         choose_freeze(config.model.name, config.pretraining, network.encoder),

@@ -1,20 +1,24 @@
 """What a workload declares: a question asked of a record, how it is learned and how answers are judged."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from emdenoise.config.schema import RunConfig, SimulationSettings, TrainingSettings
+from emdenoise.config.schema import DataSettings, RunConfig, SimulationSettings, TrainingSettings
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.models.contract import Ports
 from emdenoise.models.heads import HEADS, Head
+from emdenoise.processes import ALONE, ProcessGroup
+from emdenoise.training.epochs import Judge
 from emdenoise.training.objectives import OBJECTIVES, Objective, list_objectives
 from emdenoise.training.targets import Target
 
-SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom")
-"""Settings of the section `evaluation` that move a score or its interval."""
+SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom", "baselines", "num_tuning_images")
+"""Settings of the section `evaluation` that move a score, its interval, or what the network is compared with."""
+DATA_SETTINGS = tuple(name for name in DataSettings.model_fields if name != "mirror")
+"""Settings of the section `data` that decide the images; a mirror has the same ones."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +107,32 @@ class Workload:
         """Choose the classical methods that a test compares with: those of the settings, or the workload's own."""
         return self.baselines if config.evaluation.baselines is None else config.evaluation.baselines
 
+    def make_judge(self, config: RunConfig, validation: RecordFile, group: ProcessGroup = ALONE) -> Judge:
+        """Make what scores the validation images after each epoch: by the main metric and that of the target.
+
+        Parameters
+        ----------
+        config : RunConfig
+        validation : RecordFile
+        group : ProcessGroup
+            The processes that share the images.
+        """
+        from emdenoise.evaluation.scoring import OutputJudge  # which takes a while, and settings need none of it
+
+        metrics = dict.fromkeys([self.main_metric, *([] if self.target is None else [self.target.metric])])
+        tolerance = config.evaluation.atom_tolerance_angstrom
+        return OutputJudge(validation, self.truth, tuple(metrics), self.head.decode, tolerance, group)
+
     def describe_target(self, config: RunConfig) -> dict[str, Any]:
         """Say what a record keeps of the target of a run, as JSON values."""
         target = self.find_target(config)
-        return {"target": None if target is None else asdict(target)}
+        return {"target": None if target is None else target.to_json()}
 
     def find_target(self, config: RunConfig) -> Target | None:
-        """Give the target of a run; None where its images or its loss are not those of the closed division."""
-        is_reference = (config.data, config.simulation) == (type(config.data)(), SimulationSettings())
-        fixed_loss = self.closed.get("training.loss", config.training.loss)
-        return self.target if is_reference and config.training.loss == fixed_loss else None
+        """Give the target of a run; None where its images are not those of the closed division."""
+        data = config.data.model_copy(update={"mirror": None})
+        is_reference = (data, config.simulation) == (DataSettings(), SimulationSettings())
+        return self.target if is_reference else None
 
 
 def check_division(config: RunConfig, workload: Workload) -> None:
@@ -140,16 +160,17 @@ def list_fixed_settings(workload: Workload) -> dict[str, object]:
     """List the settings that the closed division fixes, as ``section.name``, with their values."""
     reference = RunConfig()
     fixed: dict[str, object] = {
-        "data.source": "graphene",
-        "data.seed": 0,
+        "pretraining.method": "none",  # its time is before the clock
         "training.label_balance": 1.0,
         "training.num_images": None,
         "training.optimizer": "adam",
         "training.crop_size_px": None,
+        "training.crops_per_epoch": None,  # an epoch is every image once, and the clock ends with an epoch
         "training.flip": False,
         **workload.closed,
     }
     for section, settings, names in (
+        ("data", reference.data, DATA_SETTINGS),
         ("model", reference.model, type(reference.model).model_fields),
         ("simulation", reference.simulation, SimulationSettings.model_fields),
         ("evaluation", reference.evaluation, SCORING_SETTINGS),

@@ -105,7 +105,7 @@ def evaluate(
     names = workload.choose_baselines(config)
     classical = fit_baselines(
         names,
-        _read_examples(workload, validation, settings.num_tuning_images),
+        read_examples(workload, validation, choose_tuning_images(len(validation), settings.num_tuning_images)),
         on_method=lambda done, name: progress.step("tune classical methods", done, len(names), name),
     )
     progress.step("tune classical methods", len(names), len(names))
@@ -143,8 +143,8 @@ def evaluate(
     )
 
 
-def _read_examples(workload: Workload, records: RecordFile, num_wanted: int) -> Examples:
-    chosen = choose_tuning_images(len(records), num_wanted)
+def read_examples(workload: Workload, records: RecordFile, chosen: npt.NDArray[np.intp]) -> Examples:
+    """Read the images of these indices as examples for classical methods."""
     return Examples(
         records.read_sample(workload.inputs, chosen),
         records.read(workload.truth, chosen),

@@ -208,7 +208,7 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
             self.trainable_variables: list[Any] = []
             self.layers: list[Any] = []
 
-        def compile(self, *, optimizer: Any, loss: str, metrics: list[Any], jit_compile: bool) -> None:
+        def compile(self, *, optimizer: Any, loss: str, jit_compile: bool) -> None:
             self.optimizer, self.loss = optimizer, loss
 
         def reset_metrics(self) -> None:
@@ -218,8 +218,8 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
             self.steps.append(len(inputs))
             return {"loss": 1.0}
 
-        def test_on_batch(self, inputs: np.ndarray, targets: np.ndarray, return_dict: bool) -> dict[str, float]:
-            return {"loss": 1.0}
+        def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+            return inputs
 
     class NoCheckpoint:
         def restore(self, model: Any) -> tuple[list[Any], None]:

@@ -128,6 +128,16 @@ class TiledRecords(CodedRecords):
         return [np.array([0, 1, 2]), np.array([3]), np.array([4, 5])]
 
 
+@pytest.mark.parametrize(("size", "shares"), [(1, [6]), (2, [3, 3]), (3, [3, 1, 2]), (4, [0, 3, 1, 2])])
+def test_processes_do_not_cut_a_validation_image_in_two(size: int, shares: list[int]) -> None:
+    found = []
+    for rank in range(size):
+        own = InOrder(TiledRecords(), IMAGE_FIELDS, 2, ProcessGroup(rank, size))  # type: ignore[arg-type]
+        found.append([tile for step in range(len(own)) for tile in own.read(0, step)["noisy"][:, 0, 0, 0] // 1_000_000])
+    assert [len(tiles) for tiles in found] == shares
+    assert [tile for tiles in found for tile in tiles] == list(range(6))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_an_image_is_chosen_with_all_its_tiles(seed: int) -> None:
     records = TiledRecords()

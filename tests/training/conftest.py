@@ -14,7 +14,7 @@ import pytest
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.models.backend import prepare_backend
 from emdenoise.progress import SilentProgress
-from emdenoise.training.epochs import NOTHING_FROZEN, TrainingResult, run_epochs
+from emdenoise.training.epochs import NOTHING_FROZEN, Judge, TrainingResult, judge_nothing, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.learners import make_learner
 from emdenoise.training.objectives import Supervised
@@ -119,12 +119,13 @@ def train(tmp_path: Path) -> Callable[..., TrainingResult]:
         run_key: str = RUN_KEY,
         progress: Any = None,
         freeze: Freeze = NOTHING_FROZEN,
+        judge: Judge = judge_nothing,
         **settings: Any,
     ) -> TrainingResult:
         training, batches = TrainingSettings.model_validate(settings), batches or DrawnBatches()
-        objective = Supervised(("noisy",), "clean", training.loss, {})
+        objective = Supervised(("noisy",), "clean", training.loss)
         return run_epochs(
-            make_learner(model, objective, training, len(batches)),
+            make_learner(model, objective, training, len(batches), judge=judge),
             batches,
             validation or DrawnBatches(sizes=(2,), seed=99),
             training,

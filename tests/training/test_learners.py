@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from emdenoise.errors import StoppedError
 from emdenoise.models.checkpoints import hash_weights
-from emdenoise.training.epochs import TrainingResult
+from emdenoise.training.epochs import TrainingResult, validate
 
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
@@ -62,6 +62,69 @@ def test_the_validation_loss_is_the_mean_over_the_validation_images(
     errors = np.concatenate([np.asarray(model(images)) - clean for images, clean in pairs]).astype(np.float64)
     expected = (errors**2).mean() if loss == "mean_squared_error" else np.abs(errors).mean()
     assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def judge_mean(outputs: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Score each image by its mean."""
+    return {"brightness": np.concatenate([np.asarray(batch, np.float64).mean(axis=(1, 2, 3)) for batch in outputs])}
+
+
+def test_a_metric_is_the_mean_over_the_validation_images_from_one_prediction_of_each(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation, model, predicted = draw_batches(sizes=(3, 1), seed=5), networks["line"](), []
+    predict = model.predict_on_batch
+    monkeypatch.setattr(model, "predict_on_batch", lambda images: (predicted.append(len(images)), predict(images))[1])
+    history = train(model, None, validation, judge=judge_mean, epochs=2, **LINE).history
+    images = np.concatenate([validation.read(0, step)[0] for step in range(2)])
+    expected = np.asarray(model(images), np.float64).mean(axis=(1, 2, 3)).mean()
+    assert history[1]["validation_brightness"] == pytest.approx(expected, rel=1e-5)
+    assert history[1]["validation_brightness"] != history[0]["validation_brightness"]
+    assert predicted == [3, 1, 3, 1]
+
+
+def test_a_judge_changes_no_bit_of_the_training_and_is_asked_again_after_an_interruption(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    plain, judged, continued = (networks["small"]() for _ in range(3))
+    without = train(plain, folder="without", **CURVED)
+    expected = train(judged, folder="judged", judge=judge_mean, **CURVED)
+    batches = draw_batches()
+    batches.interrupt_at = (1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(networks["small"](), batches, judge=judge_mean, **CURVED)
+    found = train(continued, judge=judge_mean, **CURVED)
+    assert hash_weights(plain) == hash_weights(judged) == hash_weights(continued)
+    assert without_times(found) == without_times(expected)
+    bare = [{name: epoch[name] for name in epoch if name != "validation_brightness"} for epoch in without_times(found)]
+    assert bare == without_times(without)
+
+
+def test_processes_add_up_loss_and_metrics_of_their_images(draw_batches: Callable[..., Any]) -> None:
+    def error(targets: Any, outputs: Any) -> Any:
+        return ((targets - outputs) ** 2).mean(axis=-1)
+
+    def run(sizes: tuple[int, ...], **changes: Any) -> dict[str, float]:
+        found = validate(lambda images: 2 * images, error, cut(sizes), judge=judge_mean, **changes)
+        return {name: value for name, value in found.items() if name != "validation_s"}
+
+    images, targets = draw_batches(sizes=(7,)).read(0, 0)
+
+    def cut(rows: tuple[int, ...]) -> Any:
+        return type(
+            "Cut",
+            (),
+            {
+                "__len__": lambda self: 1,
+                "read": lambda self, epoch, step: (images[list(rows)], targets[list(rows)]),
+            },
+        )()
+
+    told: list[Any] = []
+    run((0, 1), add_up=lambda values: told.append(values) or values)
+    run((2, 3, 4, 5, 6), add_up=lambda values: told.append(values) or values)
+    shared = run((0, 1), add_up=lambda values: told[0] + told[1])
+    assert shared == pytest.approx(run((0, 1, 2, 3, 4, 5, 6)))
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_validation_images(
