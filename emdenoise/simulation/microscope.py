@@ -102,7 +102,7 @@ def form_image(exit_wave: abtem.Waves, optics: Optics) -> FloatImage:
     """Image an exit wave with aberrations and partial coherence, temporal and spatial.
 
     Both kinds of coherence are envelopes of the transfer function (quasi-coherent imaging): exact for what is linear in
-    the scattered wave, which for graphene is all but about a percent of the contrast.
+    the scattered wave, which for graphene is all but 2 to 3 % of the contrast.
 
     Parameters
     ----------
