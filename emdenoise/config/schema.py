@@ -75,7 +75,7 @@ class SimulationSettings(Settings):
     ripple_wavelength_angstrom: PositiveRange = (25.0, 60.0)
     """Wavelength of the ripples [Å], uniform per specimen."""
     thermal_displacement_angstrom: float = Field(0.06, ge=0, le=0.5)
-    """Root mean square displacement of each atom along each axis [Å]."""
+    """Root mean square thermal displacement of each atom along each axis [Å]; images are averages over it."""
     voltage_kv: float = Field(80.0, ge=20, le=1000)
     """Accelerating voltage [kV]."""
     spherical_aberration_um: Range = (-10.0, -2.0)
@@ -84,12 +84,16 @@ class SimulationSettings(Settings):
     """Defocus in units of sign(Cs) √(|Cs| λ), uniform per image; near 1 atoms are bright, below 0.9 they may invert."""
     focal_spread_angstrom: NonNegativeRange = (10.0, 30.0)
     """1/e half-width of the focus, √2 of its standard deviations [Å], uniform per image."""
+    convergence_semiangle_mrad: float = Field(0.0, ge=0, le=10)
+    """1/e half-width of the directions of the beam [mrad], which limits spatial coherence; 0 is a parallel beam."""
     dose_e_per_angstrom2: PositiveRange = (400.0, 8000.0)
     """Mean dose [e⁻/Å²], log-uniform per image."""
     beam_width_fraction: PositiveRange = (0.8, 2.0)
     """Standard deviation of the Gaussian beam, in image sides, uniform per image."""
     beam_offset_fraction: float = Field(0.2, ge=0, le=1)
     """Largest distance of the beam from the image centre along each axis, in image sides."""
+    detector_mtf_at_nyquist: float = Field(1.0, ge=0, le=1)
+    """Modulation transfer function of the detector at its Nyquist frequency, along an axis; 1 is a perfect detector."""
     dead_pixel_fraction: NonNegativeRange = (0.0, 0.002)
     """Share of pixels that count nothing, uniform per image."""
     readout_noise_electrons: NonNegativeRange = (0.5, 2.0)

@@ -258,6 +258,18 @@ def test_a_malformed_file_is_refused_in_one_line(damage, problem, raw_dir):
     assert str(caught.value) == f"{TRAIN_CLEAN}: {problem}; {remedy}"
 
 
+def test_noisy_images_of_few_electrons_may_leave_the_range_of_clean_ones(raw_dir):
+    """At 8 electrons a pixel, 35 counts and none are far outside the contrast window; that is no other scale."""
+    images = make_images(TEST_NOISE)
+    images[1, 0, 0, 0], images[1, 0, 1, 0] = -2.0, 4.8
+    write_images(raw_dir / "em_graphene_sim" / TEST_NOISE, images)
+    assert np.ptp(read_all(make_config(), raw_dir)["test"][1].noisy) == np.float32(6.8)
+    images[1, 0, 0, 0] = 200
+    write_images(raw_dir / "em_graphene_sim" / TEST_NOISE, images)
+    with pytest.raises(DataError, match=rf"{re.escape(TEST_NOISE)}: image 1 spans \[0, 200\]; expected values near"):
+        read_all(make_config(), raw_dir)
+
+
 def test_one_pair_is_too_few_for_a_validation_split(raw_dir):
     for name in (TRAIN_NOISE, TRAIN_CLEAN):
         write_images(raw_dir / "em_graphene_sim" / name, make_images(name)[:1])
