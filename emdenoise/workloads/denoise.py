@@ -9,7 +9,7 @@ DENOISE = Workload(
     inputs=("noisy",),
     truth="clean",
     main_metric="psnr_db",
-    baselines=("gaussian", "median", "tv", "nlm", "wavelet"),
+    baselines=("wiener", "absf", "bragg", "butterworth", "gaussian", "median", "tv", "nlm", "wavelet"),
     closed={"training.loss": "mean_squared_error", "pretraining.method": "none"},
     target=Target("validation_loss", 0.0023),
 )
