@@ -30,7 +30,9 @@ BASELINES: dict[str, Baseline] = {
     "otsu": Baseline("Otsu's threshold (1979).", "labels", fit_otsu),
     "multi_otsu": Baseline("Otsu's thresholds between several regions.", "labels", fit_multi_otsu),
     "local_threshold": Baseline("A threshold that follows the local mean.", "labels", fit_local_threshold),
-    "random_forest": Baseline("Random forest of local features (Breiman 2001).", "labels", fit_random_forest),
+    "random_forest": Baseline(
+        "Random forest of local features (Breiman 2001).", "labels", fit_random_forest, learns=True
+    ),
 }
 
 
