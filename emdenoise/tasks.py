@@ -168,22 +168,14 @@ def test(
     trained = load_model(model_dir)
     check_model(config, trained.description, read_record(model_dir, "train"))
     with ExitStack() as stack:
-        files = {name: stack.enter_context(RecordFile(data_dir / name)) for name in inputs}
-        images = files["test.h5"]
+        files = {Path(name).stem: stack.enter_context(RecordFile(data_dir / name)) for name in inputs}
+        images = files["test"]
         specimens = images.read_text("specimen")
         image_specimens = [specimens[tiles[0]] for tiles in images.list_whole_images()]
         progress.say(f"Testing on {len(image_specimens)} images, weights {trained.weights_sha256[:12]}.")
         with recorder.phase("evaluate"):
             network = TiledMethod(trained.network, trained.ports.head)
-            evaluation = evaluate(
-                workload,
-                config,
-                network,
-                validation=files["validation.h5"],
-                test=images,
-                train=files.get("train.h5"),
-                progress=progress,
-            )
+            evaluation = evaluate(workload, config, network, progress=progress, **files)
         scores = summarise_scores(config, evaluation.methods, image_specimens)
     forget_record(output_dir, "test")
     copy_records(model_dir, output_dir)

