@@ -11,6 +11,7 @@ from emdenoise.errors import DataError, SettingsError
 from emdenoise.models.contract import Ports
 from emdenoise.models.heads import HEADS, Head
 from emdenoise.processes import ALONE, ProcessGroup
+from emdenoise.tables import look_up
 from emdenoise.training.epochs import Judge
 from emdenoise.training.objectives import OBJECTIVES, Objective, list_objectives
 from emdenoise.training.targets import Target
@@ -106,6 +107,10 @@ class Workload:
     def choose_baselines(self, config: RunConfig) -> tuple[str, ...]:
         """Choose the classical methods that a test compares with: those of the settings, or the workload's own."""
         return self.baselines if config.evaluation.baselines is None else config.evaluation.baselines
+
+    def has_learning_baselines(self, config: RunConfig) -> bool:
+        """Say whether a classical method of the test learns from the images that the network learned from."""
+        return any(look_up("baselines", name).learns for name in self.choose_baselines(config))
 
     def make_judge(self, config: RunConfig, validation: RecordFile, group: ProcessGroup = ALONE) -> Judge:
         """Make what scores the validation images after each epoch: by the main metric and that of the target.

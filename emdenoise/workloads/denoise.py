@@ -9,7 +9,7 @@ DENOISE = Workload(
     inputs=("noisy",),
     truth="clean",
     main_metric="psnr_db",
-    baselines=("gaussian", "median", "tv", "nlm", "wavelet"),
+    baselines=("wiener", "absf", "bragg", "butterworth", "gaussian", "median", "tv", "nlm", "wavelet"),
     closed={"training.loss": "mean_squared_error"},
     target=Target("psnr_db", 31.84),
 )
