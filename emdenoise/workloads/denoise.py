@@ -11,5 +11,6 @@ DENOISE = Workload(
     main_metric="psnr_db",
     baselines=("gaussian", "median", "tv", "nlm", "wavelet"),
     closed={"training.loss": "mean_squared_error", "pretraining.method": "none"},
+    closed_sources=("graphene", "em_graphene_sim"),
     target=Target("validation_loss", 0.0023),
 )
