@@ -1,4 +1,4 @@
-"""Train and test by the code of mlcube_examples, in a process of its own: ``train_mlcube_examples.py SETTINGS_AS_JSON``.
+"""Train and test by the code of mlcube_examples, in a process of its own that gets its settings as JSON.
 
 Its tasks `train` and `test` run as they are, with Keras 2. One thing cannot be had here and is replaced: Horovod, for
 one process, where it changes nothing. Its `wget`, of which only the download makes use, is replaced by nothing.

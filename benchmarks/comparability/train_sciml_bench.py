@@ -1,7 +1,8 @@
-"""Train and test by the code of sciml-bench, in a process of its own: ``train_sciml_bench.py SETTINGS_AS_JSON``.
+"""Train and test by the code of sciml-bench, in a process of its own that gets its settings as JSON.
 
-Runs where PyTorch is, without EMDenoise. The entry points `sciml_bench_training` and `sciml_bench_inference` run as they
-are; what the framework around them hands in (folders, arguments, a log) is made here, without its downloads and monitors.
+Runs where PyTorch is, without EMDenoise. The entry points `sciml_bench_training` and `sciml_bench_inference` run as
+they are; what the framework around them hands in (folders, arguments, a log) is made here, without its downloads and
+monitors.
 """
 
 import copy
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +56,7 @@ class TimedLog:
     def list_epochs_s(self) -> list[float]:
         """List how long each epoch took, with all that the code does in it."""
         times = [at for at, text in self.messages if text == TRAINING_STEP or text.startswith("Epoch: ")]
-        return [after - before for before, after in zip(times, times[1:], strict=False)]
+        return [after - before for before, after in pairwise(times)]
 
 
 def make_runtime(**inputs: Any) -> tuple[SimpleNamespace, SimpleNamespace]:

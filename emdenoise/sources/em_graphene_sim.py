@@ -27,8 +27,8 @@ ENDPOINTS = ("https://s3.echo.stfc.ac.uk", "https://sdsc.osn.xsede.org")
 ADDRESS = "s3://sciml-datasets/ms/em_graphene_sim"
 FILES = tuple(f"{folder}/graphene_img_{kind}.h5" for folder in ("train", "test") for kind in ("noise", "clean"))
 IMAGE_SHAPE = (256, 256, 1)
-VALUE_BOUNDS = (-1.0, 3.0)
-"""Intensity is near [0, 1]; beyond these bounds it has another scale."""
+VALUE_BOUNDS = (-4.0, 8.0)
+"""Intensity is near [0, 1]; noise goes beyond, as far as this; what is farther has another scale."""
 NUM_READ_TOGETHER = 4
 """Images of a file; few, so that memory does not grow."""
 REMEDY = "delete the file and run the download task again, with another data.mirror if it stays so"

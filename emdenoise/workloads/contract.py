@@ -16,7 +16,7 @@ from emdenoise.training.targets import Target
 SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom")
 """Settings of the section `evaluation` that move a score or its interval."""
 FREE_DATA_SETTINGS = ("source", "mirror")
-"""Settings of the section `data` that have rules of their own: `Workload.closed_sources`, and any mirror of a source."""
+"""Settings of the section `data` with rules of their own: `Workload.closed_sources`, and any mirror of a source."""
 
 
 @dataclass(frozen=True)

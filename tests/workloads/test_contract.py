@@ -71,7 +71,7 @@ def test_on_the_images_of_the_stfc_the_closed_division_fixes_what_it_fixes_on_it
 
 def test_a_workload_without_masks_of_the_stfc_does_not_have_its_images_in_the_closed_division() -> None:
     training = {"loss": WORKLOADS["segment"].closed["training.loss"]}
-    with pytest.raises(SettingsError, match="data.source is em_graphene_sim, fixed to graphene; keep"):
+    with pytest.raises(SettingsError, match=r"data\.source is em_graphene_sim, fixed to graphene; keep"):
         check(make_closed(workload="segment", training=training, data={"source": "em_graphene_sim"}))
 
 
