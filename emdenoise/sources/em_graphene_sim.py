@@ -265,7 +265,7 @@ def choose_em_graphene_sim_scales(
     images: Sequence[RowImage], config: RunConfig, name: str
 ) -> tuple[IntensityScale, ...]:
     """Leave intensities as they are; raises `DataError` where they have another scale."""
-    return keep_scale(images, IntensityScale(), VALUE_BOUNDS, name=name, source=FOLDER)
+    return keep_scale(images, IntensityScale(), NOISY_BOUNDS, name=name, source=FOLDER)
 
 
 EM_GRAPHENE_SIM = Source(

@@ -18,8 +18,10 @@ from emdenoise.training.targets import Target
 
 SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom", "baselines", "num_tuning_images")
 """Settings of the section `evaluation` that move a score, its interval, or what the network is compared with."""
-DATA_SETTINGS = tuple(name for name in DataSettings.model_fields if name != "mirror")
-"""Settings of the section `data` that decide the images; a mirror has the same ones."""
+FREE_DATA_SETTINGS = ("source", "mirror")
+"""Settings of the section `data` with rules of their own: `Workload.closed_sources`, and any mirror of a source."""
+DATA_SETTINGS = tuple(name for name in DataSettings.model_fields if name not in FREE_DATA_SETTINGS)
+"""The others, which decide the images."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Workload:
         Entries of `BASELINES` that a test compares with, unless the settings name others.
     closed : dict of str to object
         Settings that the closed division fixes besides those of all workloads, as ``section.name``.
+    closed_sources : tuple of str
+        Data sets of the closed division, entries of `SOURCES`; the target is that of simulated graphene.
     target : Target or None
         docs/benchmark justifies it; None where no target is set yet.
     """
@@ -50,6 +54,7 @@ class Workload:
     main_metric: str
     baselines: tuple[str, ...]
     closed: Mapping[str, object] = field(default_factory=dict)
+    closed_sources: tuple[str, ...] = ("graphene",)
     target: Target | None = None
 
     @property
@@ -150,7 +155,7 @@ def check_division(config: RunConfig, workload: Workload) -> None:
     """
     if config.division == "open":
         return
-    fixed = list_fixed_settings(workload)
+    fixed = list_fixed_settings(workload, config.data.source)
     if config.model.name != fixed["model.name"]:  # its other settings are of another network
         fixed = {name: value for name, value in fixed.items() if name == "model.name" or name[:6] != "model."}
     given = {name: _find_setting(config, name) for name in fixed}
@@ -161,10 +166,14 @@ def check_division(config: RunConfig, workload: Workload) -> None:
         raise SettingsError(f"division closed: {'; '.join(broken)}; keep these, or set division to open.")
 
 
-def list_fixed_settings(workload: Workload) -> dict[str, object]:
-    """List the settings that the closed division fixes, as ``section.name``, with their values."""
-    reference = RunConfig()
+def list_fixed_settings(workload: Workload, source: str) -> dict[str, object]:
+    """List the settings that the closed division fixes on images of a source, as ``section.name``, with their values.
+
+    Of a source that the division does not have, all that it has are named.
+    """
+    reference, sources = RunConfig(), workload.closed_sources
     fixed: dict[str, object] = {
+        "data.source": source if source in sources else " or ".join(sources),
         "pretraining.method": "none",  # its time is before the clock
         "training.label_balance": 1.0,
         "training.num_images": None,

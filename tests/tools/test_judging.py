@@ -166,6 +166,11 @@ def test_an_honest_package_of_the_open_division_needs_one_run(tmp_path: Path) ->
     assert judge(build(tmp_path, [RunConfig(division="open", training=training)])) == []
 
 
+def test_an_honest_package_on_the_images_of_the_stfc_may_have_a_mirror(tmp_path: Path) -> None:
+    data = RunConfig().data.model_copy(update={"source": "em_graphene_sim", "mirror": "https://example.org/images"})
+    assert judge(build(tmp_path, [RunConfig(seed=seed, data=data) for seed in range(5)])) == []
+
+
 def test_it_is_laid_out_like_packages_of_mlperf(package: Path) -> None:
     assert (package / "closed/institute_of_tests/systems/two_cores.json").is_file()
     assert (package / "closed/institute_of_tests/results/two_cores/denoise/run_4/result.txt").is_file()

@@ -58,6 +58,35 @@ def test_the_closed_division_leaves_the_recipe_free(free: dict[str, Any]) -> Non
     check(make_closed(**free))
 
 
+@pytest.mark.parametrize("mirror", [None, "mirror", "https://example.org/em_graphene_sim"])
+def test_the_images_of_the_stfc_are_a_second_data_set_of_the_closed_division_from_any_mirror(mirror: str) -> None:
+    config = make_closed(data={"source": "em_graphene_sim", "mirror": mirror})
+    check(config)
+    assert replace(WORKLOADS["denoise"], target=TARGET).find_target(config) is None, "it is the target of other images"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"seed": 1}}, "data.seed is 1, fixed to 0"),
+        ({"data": {"validation_fraction": 0.8}}, r"data\.validation_fraction is 0\.8, fixed to 0\.1"),
+        ({"training": {"flip": True}}, r"training\.flip is True, fixed to False"),
+    ],
+)
+def test_on_the_images_of_the_stfc_the_closed_division_fixes_what_it_fixes_on_its_own(
+    changes: dict[str, Any], said: str
+) -> None:
+    data = {"source": "em_graphene_sim", **changes.get("data", {})}
+    with pytest.raises(SettingsError, match=f"^division closed: {said}; keep these"):
+        check(make_closed(**{**changes, "data": data}))
+
+
+def test_a_workload_without_masks_of_the_stfc_does_not_have_its_images_in_the_closed_division() -> None:
+    training = {"loss": WORKLOADS["segment"].closed["training.loss"]}
+    with pytest.raises(SettingsError, match=r"data\.source is em_graphene_sim, fixed to graphene; keep"):
+        check(make_closed(workload="segment", training=training, data={"source": "em_graphene_sim"}))
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_target_holds_where_the_images_are_those_of_the_closed_division(name: str) -> None:
     workload = replace(WORKLOADS[name], target=TARGET)
@@ -111,8 +140,11 @@ def test_what_is_free_moves_neither_the_target_nor_the_comparison(name: str, fre
 
 
 FIXED: list[tuple[str, Any, str]] = [
-    ("data.source", "emps", "emps, fixed to graphene"),
+    ("data.source", "emps", "emps, fixed to graphene or em_graphene_sim"),
     ("data.seed", 1, "1, fixed to 0"),
+    ("data.validation_fraction", 0.5, r"0\.5, fixed to 0\.1"),
+    ("data.tile_size_px", 128, "128, fixed to 256"),
+    ("data.added_noise_electrons_per_pixel", 50.0, r"50\.0, fixed to None"),
     ("training.loss", "mean_absolute_error", "mean_absolute_error, fixed to mean_squared_error"),
     ("training.optimizer", "sgd", "sgd, fixed to adam"),
     ("training.crop_size_px", 128, "128, fixed to None"),
