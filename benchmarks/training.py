@@ -50,7 +50,7 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
     import keras
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.training.epochs import take_step
+    from emdenoise.models.backend import fetch, learn_batch
 
     ours = build_learner(settings)
     with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
@@ -61,7 +61,8 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
 
         def train(model: keras.Model, read: Callable[[int], Any]) -> None:
             for step in range(num_steps):
-                take_step(model, *read(step))
+                losses = learn_batch(model, *read(step))
+            fetch(list(losses.values()))
 
         def read_all() -> None:
             for step in range(num_steps):
@@ -175,14 +176,15 @@ def train_and_weigh(path: Path) -> float:
     import resource
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.training.epochs import take_step
+    from emdenoise.models.backend import fetch, learn_batch
 
     settings = TrainingSettings()
     model = build_learner(settings)
     with RecordFile(path) as records:
         batches = prepare_batches(records, settings)
         for step in range(20):
-            take_step(model, *batches.read(0, step))
+            losses = learn_batch(model, *batches.read(0, step))
+        fetch(list(losses.values()))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -143,6 +143,8 @@ class TrainingSettings(Settings):
     """Arithmetic of the layers; weights and scores are float32 always."""
     deterministic: bool = True
     """Ask the backend for the same bits in every run."""
+    read_ahead: int = Field(2, ge=0, le=64)
+    """Batches that a thread reads while the network learns; 0 for none. The result does not depend on it."""
 
 
 class PretrainingSettings(Settings):
@@ -257,7 +259,8 @@ class RunConfig(Settings):
         """The settings of the training that the pretraining is; what it has no setting for is that of the run."""
         shared = set(PretrainingSettings.model_fields) & set(TrainingSettings.model_fields)
         own = self.pretraining.model_dump(include=shared)
-        return TrainingSettings(**own, precision=self.training.precision, deterministic=self.training.deterministic)
+        shared_by_all = {name: getattr(self.training, name) for name in ("precision", "deterministic", "read_ahead")}
+        return TrainingSettings(**own, **shared_by_all)
 
     def _check_processes(self) -> None:
         if self.num_processes == 1:

@@ -11,10 +11,10 @@ import numpy as np
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.sampler import InOrder, Sampler
-from emdenoise.models.backend import choose_compilation
+from emdenoise.models.backend import choose_compilation, learn_batch
 from emdenoise.models.parallel import Engine, open_scope
 from emdenoise.seeding import make_generator
-from emdenoise.training.epochs import Batches, Learner, take_step, validate
+from emdenoise.training.epochs import Batches, Learner, validate
 from emdenoise.training.objectives import Images, Objective
 from emdenoise.training.schedules import make_optimizer
 
@@ -71,9 +71,9 @@ class NetworkLearner:
     partners: tuple[keras.Model, ...] = ()
     num_processes: int = 1
 
-    def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
-        """Learn from one batch; gives its ``loss``."""
-        return {"loss": take_step(self.model, inputs, targets)["loss"]}
+    def take_step(self, inputs: Any, targets: Any) -> dict[str, Any]:
+        """Learn from one batch; gives its ``loss``, on the device."""
+        return {"loss": learn_batch(self.model, inputs, targets)["loss"]}
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute loss and metrics over all validation images."""
@@ -99,8 +99,8 @@ class SharedLearner:
         self.model, self.partners, self.num_processes = model, (), engine.size
         self._loss, self._engine, self._step = loss, engine, engine.make_step(model)
 
-    def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
-        """Learn from one batch; gives the ``loss`` of all processes."""
+    def take_step(self, inputs: Any, targets: Any) -> dict[str, Any]:
+        """Learn from one batch; gives the ``loss`` of all processes, on the device with TensorFlow."""
         return {"loss": self._step(inputs, targets)}
 
     def validate(self, validation: Batches) -> dict[str, float]:

@@ -121,7 +121,8 @@ def train(tmp_path: Path) -> Callable[..., TrainingResult]:
         freeze: Freeze = NOTHING_FROZEN,
         **settings: Any,
     ) -> TrainingResult:
-        training, batches = TrainingSettings.model_validate(settings), batches or DrawnBatches()
+        # Without reading ahead an interruption comes in the step that it is meant for.
+        training, batches = TrainingSettings.model_validate({"read_ahead": 0, **settings}), batches or DrawnBatches()
         objective = Supervised(("noisy",), "clean", training.loss, {})
         return run_epochs(
             make_learner(model, objective, training, len(batches)),
