@@ -48,6 +48,7 @@ class Sampler:
     ) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
         self._group = group
+        self._order: tuple[int, npt.NDArray[np.intp]] = -1, np.array([], np.intp)
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
         self.num_images = len(chosen)
@@ -78,20 +79,25 @@ class Sampler:
             The share of this process, by field.
         """
         size = self._settings.batch_size
-        indices = self._draw_order(epoch)[step * size : (step + 1) * size]
+        if self._order[0] != epoch:
+            self._order = epoch, self._draw_order(epoch)
+        indices = self._order[1][step * size : (step + 1) * size]
         own = self._group.find_share(len(indices))
         images = {name: self._records.read(name, indices[own]) for name in self._fields}
         height, width = images[self._fields[0]].shape[1:3]
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
         crop_size = self._settings.crop_size_px
+        pieces: dict[str, Sequence[npt.NDArray[np.generic]]] = dict(images)
         if crop_size is not None:
             rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
-            images = {name: _crop(stack, rows, columns, crop_size) for name, stack in images.items()}
+            pieces = {name: _crop(stack, rows, columns, crop_size) for name, stack in pieces.items()}
         if self._settings.flip:
             is_square = crop_size is not None or height == width
             turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
-            images = {name: _turn(stack, turns) for name, stack in images.items()}
-        return {name: FIELDS[name].to_sample(stack) for name, stack in images.items()}
+            pieces = {name: _turn(stack, turns) for name, stack in pieces.items()}
+        # Views become an array in one copy at the end; whole images are an array already.
+        stacks = {name: np.stack(stack) if isinstance(stack, list) else images[name] for name, stack in pieces.items()}
+        return {name: FIELDS[name].to_sample(stack) for name, stack in stacks.items()}
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
         """Draw the tiles of an epoch: all of them before one comes again."""
@@ -164,10 +170,11 @@ def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -
 
 
 def _crop(
-    images: npt.NDArray[np.generic], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
-) -> npt.NDArray[np.generic]:
+    images: Sequence[npt.NDArray[np.generic]], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+) -> list[npt.NDArray[np.generic]]:
+    """Give views of the crops."""
     corners = zip(images, rows, columns, strict=True)
-    return np.stack([image[row : row + size, column : column + size] for image, row, column in corners])
+    return [image[row : row + size, column : column + size] for image, row, column in corners]
 
 
 def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:
@@ -179,6 +186,9 @@ def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -
     return turns
 
 
-def _turn(images: npt.NDArray[np.generic], turns: list[tuple[int, bool]]) -> npt.NDArray[np.generic]:
+def _turn(
+    images: Sequence[npt.NDArray[np.generic]], turns: list[tuple[int, bool]]
+) -> list[npt.NDArray[np.generic]]:
+    """Give views that are turned."""
     pairs = zip(images, turns, strict=True)
-    return np.stack([np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs])
+    return [np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs]
