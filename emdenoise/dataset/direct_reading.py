@@ -41,10 +41,8 @@ def find_chunks(dataset: h5py.Dataset) -> npt.NDArray[np.int64] | None:
     return None if (offsets < 0).any() else offsets
 
 
-def read_chunks(
-    file: h5py.File, offsets: npt.NDArray[np.int64], shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> npt.NDArray[np.generic]:
-    """Read images that begin at these offsets into one new array.
+def read_chunks(file: h5py.File, offsets: npt.NDArray[np.int64], images: npt.NDArray[np.generic]) -> None:
+    """Read images that begin at these offsets.
 
     Parameters
     ----------
@@ -52,20 +50,14 @@ def read_chunks(
         Open for reading.
     offsets : ndarray of int64, shape (num_images,)
         From `find_chunks`, in any order and as often as wanted [bytes].
-    shape : tuple of int
-        Of one image.
-    dtype : numpy.dtype
-
-    Returns
-    -------
-    ndarray, shape (num_images, *shape)
+    images : ndarray, shape (num_images, height, width)
+        Gets them; of the dtype of the data set.
 
     Raises
     ------
     OSError
         If the file ends before an image does.
     """
-    images = np.empty((len(offsets), *shape), dtype)
     descriptor = file.id.get_vfd_handle()
     for image, offset in zip(images, offsets.tolist(), strict=True):
         rest = memoryview(image).cast("B")
@@ -74,4 +66,3 @@ def read_chunks(
             if num_read == 0:
                 raise OSError(f"the file ends {len(rest)} bytes before an image does")
             rest, offset = rest[num_read:], offset + num_read
-    return images

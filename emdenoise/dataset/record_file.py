@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Sample, describe
+from emdenoise.dataset.blocks import Blocks
 from emdenoise.dataset.direct_reading import find_chunks, read_chunks
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record import Record
@@ -152,6 +153,7 @@ class RecordFile:
             raise DataError(f"{path.name}: schema version {version}, expected {SCHEMA_VERSION}; run preprocess again.")
         self.num_images = num_images
         self._chunks: dict[str, npt.NDArray[np.int64] | None] = {}
+        self._blocks = Blocks()
 
     def __enter__(self) -> Self:
         return self
@@ -204,7 +206,9 @@ class RecordFile:
         try:
             if offsets is not None:
                 chosen = offsets[indices if isinstance(indices, slice) else np.asarray(indices, np.intp)]
-                return read_chunks(self._file, chosen, dataset.shape[1:], dataset.dtype)
+                images = self._blocks.make_empty((len(chosen), *dataset.shape[1:]), dataset.dtype)
+                read_chunks(self._file, chosen, images)
+                return images
             if isinstance(indices, slice):
                 values: npt.NDArray[Any] = dataset[indices]
                 return values

@@ -4,13 +4,14 @@ Order and crops of each epoch follow from the seed, the epoch and the step alone
 an interruption sees the same images. Memory does not grow with the data: images are read when they are needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.blocks import Blocks
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError
@@ -47,7 +48,7 @@ class Sampler:
         group: ProcessGroup = ALONE,
     ) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
-        self._group = group
+        self._group, self._blocks = group, Blocks()
         self._order: tuple[int, npt.NDArray[np.intp]] = -1, np.array([], np.intp)
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
@@ -87,7 +88,7 @@ class Sampler:
         height, width = images[self._fields[0]].shape[1:3]
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
         crop_size = self._settings.crop_size_px
-        pieces: dict[str, Sequence[npt.NDArray[np.generic]]] = dict(images)
+        pieces: dict[str, npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]] = dict(images)
         if crop_size is not None:
             rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
             pieces = {name: _crop(stack, rows, columns, crop_size) for name, stack in pieces.items()}
@@ -95,9 +96,14 @@ class Sampler:
             is_square = crop_size is not None or height == width
             turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
             pieces = {name: _turn(stack, turns) for name, stack in pieces.items()}
-        # Views become an array in one copy at the end; whole images are an array already.
-        stacks = {name: np.stack(stack) if isinstance(stack, list) else images[name] for name, stack in pieces.items()}
-        return {name: FIELDS[name].to_sample(stack) for name, stack in stacks.items()}
+        return {name: FIELDS[name].to_sample(self._stack(stack)) for name, stack in pieces.items()}
+
+    def _stack(self, pieces: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+        """Copy views of images into one array; whole images are one already."""
+        if not isinstance(pieces, list):
+            return pieces
+        stack = self._blocks.make_empty((len(pieces), *pieces[0].shape), pieces[0].dtype)
+        return np.stack(pieces, out=stack)
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
         """Draw the tiles of an epoch: all of them before one comes again."""
@@ -170,7 +176,7 @@ def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -
 
 
 def _crop(
-    images: Sequence[npt.NDArray[np.generic]], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+    images: Iterable[npt.NDArray[np.generic]], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
 ) -> list[npt.NDArray[np.generic]]:
     """Give views of the crops."""
     corners = zip(images, rows, columns, strict=True)
@@ -187,7 +193,7 @@ def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -
 
 
 def _turn(
-    images: Sequence[npt.NDArray[np.generic]], turns: list[tuple[int, bool]]
+    images: Iterable[npt.NDArray[np.generic]], turns: list[tuple[int, bool]]
 ) -> list[npt.NDArray[np.generic]]:
     """Give views that are turned."""
     pairs = zip(images, turns, strict=True)
