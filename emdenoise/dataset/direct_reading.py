@@ -60,9 +60,9 @@ def read_chunks(file: h5py.File, offsets: npt.NDArray[np.int64], images: npt.NDA
     """
     descriptor = file.id.get_vfd_handle()
     for image, offset in zip(images, offsets.tolist(), strict=True):
-        rest = memoryview(image).cast("B")
-        while rest:
-            num_read = os.preadv(descriptor, [rest], offset)
+        pixels, num_done = memoryview(image).cast("B"), 0
+        while num_done < len(pixels):
+            num_read = os.preadv(descriptor, [pixels[num_done:]], offset + num_done)
             if num_read == 0:
-                raise OSError(f"the file ends {len(rest)} bytes before an image does")
-            rest, offset = rest[num_read:], offset + num_read
+                raise OSError(f"the file ends {len(pixels) - num_done} bytes before an image does")
+            num_done += num_read

@@ -9,24 +9,24 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 Batch = TypeVar("Batch")
-BatchRead = TypeVar("BatchRead", covariant=True)
+Batch_co = TypeVar("Batch_co", covariant=True)
 
 
-class Reader(Protocol[BatchRead]):
+class Reader(Protocol[Batch_co]):
     """What can be read ahead: batches by epoch and step."""
 
     def __len__(self) -> int:
         """Count the steps of an epoch."""
 
-    def read(self, epoch: int, step: int) -> BatchRead:
+    def read(self, epoch: int, step: int) -> Batch_co:
         """Read one batch."""
 
 
 class ReadAhead(Generic[Batch]):
     """The batches of a reader, of which the next ones are read by a thread before they are asked for.
 
-    The thread lives inside the ``with`` block. It goes on to the next epoch, up to the last one. At most `depth` batches
-    wait at a time, besides the one that was given last.
+    The thread lives inside the ``with`` block. It goes on to the next epoch, up to the last one. At most `depth`
+    batches wait at a time, besides the one that was given last.
 
     Parameters
     ----------

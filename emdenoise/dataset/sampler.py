@@ -55,6 +55,8 @@ class Sampler:
         self.num_images = len(chosen)
         self._tiles = np.concatenate([whole_images[index] for index in chosen])
         self.num_items = settings.crops_per_epoch or len(self._tiles)
+        if settings.last_batch == "filled":
+            self.num_items = settings.batch_size * len(self)
         num_last = self.num_items % settings.batch_size
         if num_last % group.size:
             raise DataError(
@@ -65,6 +67,11 @@ class Sampler:
     def __len__(self) -> int:
         """Count the steps of an epoch; the last batch may be smaller."""
         return -(-self.num_items // self._settings.batch_size)
+
+    @property
+    def has_smaller_batch(self) -> bool:
+        """Whether the last batch of an epoch has fewer images than those before it."""
+        return len(self) > 1 and self.num_items % self._settings.batch_size > 0
 
     def read(self, epoch: int, step: int) -> Sample:
         """Read one batch.
@@ -192,9 +199,7 @@ def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -
     return turns
 
 
-def _turn(
-    images: Iterable[npt.NDArray[np.generic]], turns: list[tuple[int, bool]]
-) -> list[npt.NDArray[np.generic]]:
+def _turn(images: Iterable[npt.NDArray[np.generic]], turns: list[tuple[int, bool]]) -> list[npt.NDArray[np.generic]]:
     """Give views that are turned."""
     pairs = zip(images, turns, strict=True)
     return [np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs]

@@ -1,7 +1,7 @@
 """What differs between the backends of Keras: determinism, compilation, when losses arrive, the device's name."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ def prepare_backend(settings: TrainingSettings, seed: int) -> None:
     seed : int
         Seed of the run; starting weights and dropout follow from it.
     """
+    let_memory_grow()
     keras.utils.set_random_seed(derive_seed(seed, "weights"))
     keras.config.set_dtype_policy(settings.precision)
     if keras.backend.backend() == "tensorflow":
@@ -26,6 +27,20 @@ def prepare_backend(settings: TrainingSettings, seed: int) -> None:
 
         if settings.deterministic:
             tensorflow.config.experimental.enable_op_determinism()
+
+
+def let_memory_grow() -> None:
+    """Let TensorFlow take memory of the accelerators as it needs it, not all at once; must come before its first use.
+
+    JAX decides that when it is loaded, by its variable ``XLA_PYTHON_CLIENT_PREALLOCATE``.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow
+
+    for device in tensorflow.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError):  # somebody used it before, and its memory is given out already
+            tensorflow.config.experimental.set_memory_growth(device, enable=True)
 
 
 @contextmanager

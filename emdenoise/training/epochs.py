@@ -55,7 +55,7 @@ class Learner(Protocol):
         """How many processes learn together, each with an equal share of every batch."""
 
     def take_step(self, inputs: Any, targets: Any) -> Mapping[str, Any]:
-        """Learn from one batch; gives ``loss`` and other losses, means over the batch, that `fetch` turns to numbers."""
+        """Learn from one batch; gives ``loss`` and other losses, means over the batch, for `fetch`."""
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute ``validation_loss`` and other means over all validation images, and ``validation_s``."""

@@ -13,6 +13,7 @@ from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.sampler import InOrder, Sampler
 from emdenoise.models.backend import choose_compilation, learn_batch
 from emdenoise.models.parallel import Engine, open_scope
+from emdenoise.progress import Progress
 from emdenoise.seeding import make_generator
 from emdenoise.training.epochs import Batches, Learner, validate
 from emdenoise.training.objectives import Images, Objective
@@ -52,6 +53,15 @@ class PreparedBatches:
         rng = make_generator(self._seed, PURPOSE, epoch * len(self) + step)
         inputs, targets = self._objective.prepare(self._sampler.read(epoch, step), rng)
         return inputs if len(inputs) > 1 else next(iter(inputs.values())), targets
+
+
+def tell_of_shapes(sampler: Sampler, progress: Progress) -> None:
+    """Say where a smaller batch at the end of an epoch costs time: XLA compiles a program for each size."""
+    if sampler.has_smaller_batch and choose_compilation():
+        progress.say(
+            "The last batch of an epoch is smaller, and XLA compiles a second program for it, once; "
+            "training.last_batch: filled fills it up with images that come again."
+        )
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ class Adversaries:
         """
         is_clean, is_generated = (np.full((len(noisy), 1, 1, 1), label, np.float32) for label in (1, 0))
         with _hold(self.generator):
-            judged = learn_batch(self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated})
+            judged = learn_batch(
+                self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated}
+            )
         with _hold(self.discriminator):
             generated = learn_batch(self.generator_step, noisy, {"image": clean, "logits": is_clean})
         return {

@@ -318,6 +318,7 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "precision": ("mixed_bfloat16", see_backend),
     "deterministic": (False, see_backend),
     "read_ahead": (0, see_threads),
+    "last_batch": ("filled", see_training),
 }
 
 

@@ -43,7 +43,7 @@ def test_arrays_that_live_at_the_same_time_never_share_memory(moves: list[tuple[
     [
         lambda images: images[1:, ..., None],
         lambda images: np.rot90(images[0]),
-        lambda images: memoryview(images),
+        memoryview,
         keras.ops.convert_to_tensor,
     ],
     ids=["view", "turned view", "memoryview", "tensor"],

@@ -15,9 +15,11 @@ import pytest
 from keras.src.utils import python_utils
 
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.sampler import Sampler
 from emdenoise.errors import StoppedError
+from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import hash_weights
-from emdenoise.training import epochs
+from emdenoise.training import epochs, learners
 from emdenoise.training.epochs import TrainingResult
 from emdenoise.training.learners import make_learner
 from emdenoise.training.objectives import Supervised
@@ -389,3 +391,50 @@ def test_an_error_of_the_reader_ends_the_training_as_it_is(
     with pytest.raises(KeyboardInterrupt):
         train(networks["line"](), batches, read_ahead=2, epochs=3)
     assert set(threading.enumerate()) == before
+
+
+def test_tiny_gradients_in_half_precision_are_learned_because_the_loss_is_scaled(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    # The gradient of a pixel is 2 · 1e-6 / 192 = 1e-8, a sixth of the smallest number of float16.
+    changes = {}
+    for precision in ("float32", "mixed_float16"):
+        prepare_backend(TrainingSettings(precision=precision), 0)
+        model = networks["line"]()
+        batches = draw_batches(sizes=(3,), gain=0.0, offset=1e-6)
+        train(model, batches, folder=precision, epochs=1, precision=precision, **LINE)
+        changes[precision] = model.get_weights()[1]
+    assert changes["float32"] == pytest.approx(0.1 * 2 * 1e-6, rel=1e-5)
+    assert changes["mixed_float16"] == pytest.approx(changes["float32"], rel=0.01)
+
+
+@pytest.mark.long
+def test_a_continued_training_in_half_precision_ends_with_the_bits_of_an_undisturbed_one(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    settings = {**CURVED, "precision": "mixed_float16"}
+    undisturbed, continued = (networks["small"](precision="mixed_float16") for _ in range(2))
+    expected = train(undisturbed, folder="undisturbed", **settings)
+    batches = draw_batches()
+    batches.stop_at = (1, 0)
+    with pytest.raises(StoppedError):
+        train(networks["small"](precision="mixed_float16"), batches, **settings)
+    found = train(continued, **settings)
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    assert without_times(found) == without_times(expected)
+    assert undisturbed.optimizer.dynamic_scale.path in {each.path for each in undisturbed.optimizer.variables}
+    for one, other in zip(undisturbed.optimizer.variables, continued.optimizer.variables, strict=True):
+        assert np.array_equal(one, other), one.path
+
+
+@pytest.mark.parametrize(
+    ("last_batch", "is_compiled", "is_told"), [("smaller", True, 1), ("smaller", False, 0), ("filled", True, 0)]
+)
+def test_a_second_program_of_xla_is_announced_with_its_remedy(
+    last_batch: Any, is_compiled: bool, is_told: int, drawn_files: Any, progress: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learners, "choose_compilation", lambda: is_compiled)
+    sampler = Sampler(drawn_files["train"], ("noisy",), TrainingSettings(batch_size=4, last_batch=last_batch), 0)
+    learners.tell_of_shapes(sampler, progress)
+    assert len(progress.lines) == is_told
+    assert all("training.last_batch: filled" in line for line in progress.lines)

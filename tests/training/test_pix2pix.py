@@ -191,7 +191,9 @@ def test_each_network_gets_better_while_the_other_waits(pair: Adversaries, draw_
     with pix2pix._hold(pair.generator):
         judged = [float(learn_batch(pair.discriminator_step, [noisy, clean], truth)["loss"]) for _ in range(60)]
     with pix2pix._hold(pair.discriminator):
-        fooled = [float(learn_batch(pair.generator_step, noisy, {"image": clean, "logits": yes})["loss"]) for _ in range(60)]
+        fooled = [
+            float(learn_batch(pair.generator_step, noisy, {"image": clean, "logits": yes})["loss"]) for _ in range(60)
+        ]
     assert judged[-1] < 0.5 * np.log(2) < judged[0]
     assert fooled[-1] < 0.5 * fooled[0]
 
