@@ -143,10 +143,18 @@ class TrainingSettings(Settings):
     """Flip and turn each crop at random by multiples of 90 degrees."""
     early_stopping_epochs: int | None = Field(None, ge=1)
     """End when the validation loss has not fallen for so many epochs, and take the best weights; null for never."""
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """Arithmetic of the layers; weights and scores are float32 always."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Arithmetic of the layers; weights and scores are float32 always. mixed_float16 scales the loss as it needs it."""
     deterministic: bool = True
     """Ask the backend for the same bits in every run."""
+    read_ahead: int = Field(2, ge=0, le=64)
+    """Batches that a thread reads while the network learns; 0 for none. The result does not depend on it."""
+    last_batch: Literal["smaller", "filled"] = "smaller"
+    """filled: images that come again fill up the last batch of an epoch. XLA compiles each size of a batch anew."""
+
+
+SHARED_SETTINGS = ("precision", "deterministic", "read_ahead", "last_batch")
+"""Settings of the training that hold for the pretraining, too."""
 
 
 class PretrainingSettings(Settings):
@@ -261,7 +269,8 @@ class RunConfig(Settings):
         """The settings of the training that the pretraining is; what it has no setting for is that of the run."""
         shared = set(PretrainingSettings.model_fields) & set(TrainingSettings.model_fields)
         own = self.pretraining.model_dump(include=shared)
-        return TrainingSettings(**own, precision=self.training.precision, deterministic=self.training.deterministic)
+        shared_by_all = {name: getattr(self.training, name) for name in SHARED_SETTINGS}
+        return TrainingSettings(**own, **shared_by_all)
 
     def _check_processes(self) -> None:
         if self.num_processes == 1:
@@ -273,6 +282,8 @@ class RunConfig(Settings):
         wrong = [
             f"{name} is {found}, expected {expected}" for name, (found, expected) in needed.items() if found != expected
         ]
+        if self.training.precision == "mixed_float16":
+            wrong.append("training.precision is mixed_float16, expected float32 or mixed_bfloat16")
         shared = [name for name in list_entries("objectives") if look_up("objectives", name).is_shared]
         if self.training.loss not in shared:
             wrong.append(f"training.loss is {self.training.loss}, expected {' or '.join(shared)}")

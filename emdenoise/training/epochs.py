@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.read_ahead import ReadAhead
 from emdenoise.errors import StoppedError
+from emdenoise.models.backend import fetch
 from emdenoise.progress import Progress
 from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals
 from emdenoise.training.transfer import Freeze
@@ -27,6 +29,8 @@ metric, the score of each image. It takes every batch. What judges stands above 
 NOTHING_FROZEN = Freeze()
 SHOWN_LOSSES = ("loss", "discriminator_loss")
 """What the progress shows, where there is such a loss."""
+STEPS_BETWEEN_LOSSES = 10
+"""After so many steps the losses are fetched from the device. In between it computes, and nobody waits for it."""
 
 
 class Batches(Protocol):
@@ -54,8 +58,8 @@ class Learner(Protocol):
     def num_processes(self) -> int:
         """How many processes learn together, each with an equal share of every batch."""
 
-    def take_step(self, inputs: Any, targets: Any) -> Mapping[str, float]:
-        """Learn from one batch; gives ``loss`` and other losses, means over the batch."""
+    def take_step(self, inputs: Any, targets: Any) -> Mapping[str, Any]:
+        """Learn from one batch; gives ``loss`` and other losses, means over the batch, for `fetch`."""
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute ``validation_loss`` and the metrics of a judge over all validation images, and ``validation_s``."""
@@ -161,7 +165,7 @@ def run_epochs(
         steps = f"{begun.num_steps} of {len(batches)} steps of epoch {len(history) + 1}" if begun else None
         after = steps or f"epoch {len(history)}"
         progress.say(f"An interrupted training of these settings is continued after {after}.")
-    with heed_signals() as is_stopped:
+    with heed_signals() as is_stopped, ReadAhead(batches, settings.read_ahead, settings.epochs) as read_batches:
         while len(history) < settings.epochs and not _is_stalled(history, settings):
             epoch = len(history)
             if freeze.apply(model, epoch):
@@ -169,11 +173,11 @@ def run_epochs(
             if begun is not None:
                 # TensorFlow's graphs depend on the sizes of the batches before: the first batch comes first, as in an
                 # undisturbed epoch, and what it teaches is forgotten.
-                learner.take_step(*batches.read(epoch, 0))
+                learner.take_step(*read_batches.read(epoch, 0))
                 checkpoint.restore(model, *partners)
             state, begun = begun or BegunEpoch(started_at_ms=time.time_ns() // 1_000_000), None
             if not _train_epoch(
-                learner, batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
+                learner, read_batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
             ):
                 checkpoint.save(model, history, *partners, begun=state)
                 learner.add_up(np.zeros(1))  # nobody ends before the state is kept
@@ -205,22 +209,46 @@ def _train_epoch(
     progress: Progress,
     is_stopped: Callable[[], bool],
 ) -> bool:
-    """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before."""
+    """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before.
+
+    Several processes ask each other now and then only, since that, too, waits for the device.
+    """
     started, done_s = time.perf_counter(), state.train_s
+    pending: list[tuple[int, Mapping[str, Any]]] = []
+    shown = ""
     for step in range(state.num_steps, len(batches)):
-        if learner.add_up(np.array([is_stopped()], np.float64)).any():
+        is_asked = learner.num_processes == 1 or step % STEPS_BETWEEN_LOSSES == 0
+        if is_asked and learner.add_up(np.array([is_stopped()], np.float64)).any():
+            _add_losses(state, pending)
+            state.train_s = done_s + time.perf_counter() - started
             return False
         inputs, targets = batches.read(epoch, step)
         num_images = learner.num_processes * len(targets)
-        for name, loss in learner.take_step(inputs, targets).items():
-            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * loss
+        pending.append((num_images, learner.take_step(inputs, targets)))
         state.num_steps, state.num_images = step + 1, state.num_images + num_images
+        is_last = state.num_steps == len(batches)
+        if is_last or not state.first_step_s or len(pending) == STEPS_BETWEEN_LOSSES:
+            _add_losses(state, pending)
+            shown = _show_losses(state)
         state.train_s = done_s + time.perf_counter() - started
         state.first_step_s = state.first_step_s or state.train_s
-        shown = [f"{name.replace('_', ' ')} {state.mean(name):.3g}" for name in SHOWN_LOSSES if name in state.loss_sums]
-        note = ", ".join([f"epoch {epoch + 1}/{num_epochs}", *shown])
+        note = f"epoch {epoch + 1}/{num_epochs}{shown}"
         progress.step("train", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
     return True
+
+
+def _add_losses(state: BegunEpoch, pending: list[tuple[int, Mapping[str, Any]]]) -> None:
+    """Fetch the losses of some steps and add them up in the order of the steps; empties the list."""
+    values = iter(fetch([loss for _, losses in pending for loss in losses.values()]))
+    for num_images, losses in pending:
+        for name in losses:
+            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * next(values)
+    pending.clear()
+
+
+def _show_losses(state: BegunEpoch) -> str:
+    shown = [f"{name.replace('_', ' ')} {state.mean(name):.3g}" for name in SHOWN_LOSSES if name in state.loss_sums]
+    return "".join(f", {text}" for text in shown)
 
 
 def judge_nothing(outputs: Iterable[Images]) -> dict[str, Values]:
@@ -273,12 +301,6 @@ def validate(
     names = [f"validation_{name}" for name in ("loss", *scores)]
     means = dict(zip(names, map(float, totals / counts), strict=True))
     return means | {"validation_s": time.perf_counter() - started}
-
-
-def take_step(model: keras.Model, inputs: Any, targets: Any) -> dict[str, float]:
-    """Train on one batch and give its losses alone; whether Keras adds up the batches before does not matter."""
-    model.reset_metrics()
-    return {name: float(value) for name, value in model.train_on_batch(inputs, targets, return_dict=True).items()}
 
 
 def _find_best(history: History) -> int:

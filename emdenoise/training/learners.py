@@ -10,10 +10,11 @@ import keras
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.sampler import InOrder, Sampler
-from emdenoise.models.backend import choose_compilation
+from emdenoise.models.backend import choose_compilation, learn_batch
 from emdenoise.models.parallel import Engine, open_scope
+from emdenoise.progress import Progress
 from emdenoise.seeding import make_generator
-from emdenoise.training.epochs import Batches, Judge, Learner, judge_nothing, take_step, validate
+from emdenoise.training.epochs import Batches, Judge, Learner, judge_nothing, validate
 from emdenoise.training.objectives import Images, Objective
 from emdenoise.training.schedules import make_optimizer
 
@@ -53,6 +54,15 @@ class PreparedBatches:
         return inputs if len(inputs) > 1 else next(iter(inputs.values())), targets
 
 
+def tell_of_shapes(sampler: Sampler, progress: Progress) -> None:
+    """Say where a smaller batch at the end of an epoch costs time: XLA compiles a program for each size."""
+    if sampler.has_smaller_batch and choose_compilation():
+        progress.say(
+            "The last batch of an epoch is smaller, and XLA compiles a second program for it, once; "
+            "training.last_batch: filled fills it up with images that come again."
+        )
+
+
 @dataclass(frozen=True)
 class NetworkLearner:
     """One compiled network that learns from pairs, in one process.
@@ -76,9 +86,9 @@ class NetworkLearner:
     partners: tuple[keras.Model, ...] = ()
     num_processes: int = 1
 
-    def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
-        """Learn from one batch; gives its ``loss``."""
-        return {"loss": take_step(self.model, inputs, targets)["loss"]}
+    def take_step(self, inputs: Any, targets: Any) -> dict[str, Any]:
+        """Learn from one batch; gives its ``loss``, on the device."""
+        return {"loss": learn_batch(self.model, inputs, targets)["loss"]}
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute loss and metrics over all validation images."""
@@ -108,8 +118,8 @@ class SharedLearner:
         self.model, self.partners, self.num_processes = model, (), engine.size
         self._loss, self._engine, self._judge, self._step = loss, engine, judge, engine.make_step(model)
 
-    def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
-        """Learn from one batch; gives the ``loss`` of all processes."""
+    def take_step(self, inputs: Any, targets: Any) -> dict[str, Any]:
+        """Learn from one batch; gives the ``loss`` of all processes, on the device with TensorFlow."""
         return {"loss": self._step(inputs, targets)}
 
     def validate(self, validation: Batches) -> dict[str, float]:

@@ -157,6 +157,17 @@ def test_all_batches_but_the_last_are_full(num_images: int, batch_size: int) -> 
     assert 1 <= sizes[-1] <= batch_size
 
 
+@given(num_images=st.integers(1, 20), batch_size=st.integers(1, 25), epoch=st.integers(0, 100))
+def test_a_last_batch_that_is_filled_up_has_the_same_images_first(num_images: int, batch_size: int, epoch: int) -> None:
+    records = CodedRecords(num_images, 4, 4)
+    smaller, filled = (make_sampler(records, batch_size=batch_size, last_batch=each) for each in ("smaller", "filled"))
+    one, other = read_epoch(smaller, epoch), read_epoch(filled, epoch)
+    assert {len(images) for images in other} == {batch_size}
+    assert np.array_equal(np.concatenate(other)[:num_images], np.concatenate(one))
+    assert not filled.has_smaller_batch
+    assert smaller.has_smaller_batch is (len(one) > 1 and num_images % batch_size > 0)
+
+
 @given(epoch=st.integers(0, 100), step=st.integers(0, 2), seed=st.integers(0, 2**31 - 1))
 def test_a_batch_follows_from_seed_epoch_and_step_alone(epoch: int, step: int, seed: int) -> None:
     options = {"batch_size": 3, "crop_size_px": 16, "flip": True, "seed": seed}

@@ -1,7 +1,10 @@
 """Training: it finds what it should find, and an interrupted one ends with the bits of an undisturbed one."""
 
+import importlib
 import re
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import python_utils
 
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.sampler import Sampler
 from emdenoise.errors import StoppedError
+from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import hash_weights
+from emdenoise.training import epochs, learners
 from emdenoise.training.epochs import TrainingResult, validate
+from emdenoise.training.learners import make_learner
+from emdenoise.training.objectives import Supervised
 
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
@@ -350,3 +360,144 @@ def test_what_a_record_keeps_counts_the_parameters_and_names_the_best_epoch(netw
     assert description["best_epoch"] == 2
     assert description["history"] == result.history
     assert description["images_per_second"] > 0
+
+
+def count_fetches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many losses each wait for the device brings; Keras itself must bring none."""
+    fetches: list[int] = []
+    fetch, make_numbers = epochs.fetch, python_utils.pythonify_logs
+
+    def watch(values: Any) -> list[float]:
+        fetches.append(len(values))
+        return fetch(values)
+
+    def check_no_losses(logs: Any) -> dict[str, Any]:
+        caller = sys._getframe(1).f_code.co_name
+        assert not logs or caller == "test_on_batch", f"{caller} waits for the device"
+        found: dict[str, Any] = make_numbers(logs)
+        return found
+
+    monkeypatch.setattr(epochs, "fetch", watch)
+    trainer = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.trainer")
+    monkeypatch.setattr(trainer, "pythonify_logs", check_no_losses)
+    return fetches
+
+
+def train_and_wait_in_each_step(model: keras.Model, batches: Any, num_epochs: int) -> list[float]:
+    """Train as Keras does, which turns each loss into a number at once; gives the loss of each epoch."""
+    losses = []
+    for epoch in range(num_epochs):
+        sum_of_losses, num_images = 0.0, 0
+        for step in range(len(batches)):
+            inputs, targets = batches.read(epoch, step)
+            loss = model.train_on_batch(inputs, targets, return_dict=True)["loss"]
+            sum_of_losses += len(targets) * float(loss)
+            num_images += len(targets)
+        losses.append(sum_of_losses / num_images)
+    return losses
+
+
+@pytest.mark.parametrize(("num_steps", "fetched"), [(1, [1]), (25, [1, 10, 10, 4])])
+def test_the_losses_are_fetched_once_in_ten_steps_and_are_the_same_to_the_bit(
+    num_steps: int,
+    fetched: list[int],
+    networks: Networks,
+    train: Train,
+    draw_batches: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches = draw_batches(sizes=(3,) * (num_steps - 1) + (2,))
+    waiting, model = networks["small"](), networks["small"]()
+    objective, settings = Supervised(("noisy",), "clean", "mean_squared_error"), TrainingSettings(epochs=2)
+    make_learner(waiting, objective, settings, num_steps)
+    expected = train_and_wait_in_each_step(waiting, batches, num_epochs=2)
+    fetches = count_fetches(monkeypatch)
+    history = train(model, batches, epochs=2).history
+    assert fetches == 2 * fetched
+    assert [epoch["loss"] for epoch in history] == expected
+    assert hash_weights(model) == hash_weights(waiting)
+
+
+def test_the_result_does_not_depend_on_how_far_ahead_the_batches_are_read(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    plain, ahead = networks["small"](), networks["small"]()
+    expected = train(plain, draw_batches(sizes=(3, 2, 1)), folder="plain", **CURVED)
+    found = train(ahead, draw_batches(sizes=(3, 2, 1)), read_ahead=3, **CURVED)
+    assert without_times(found) == without_times(expected)
+    assert hash_weights(ahead) == hash_weights(plain)
+    for one, other in zip(plain.optimizer.variables, ahead.optimizer.variables, strict=True):
+        assert np.array_equal(one, other), one.path
+
+
+def test_a_stopped_training_that_reads_ahead_goes_on_to_the_same_bits_and_leaves_no_thread(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    sizes, before = (3, 2, 3, 2), set(threading.enumerate())
+    undisturbed, continued, batches = networks["small"](), networks["small"](), draw_batches(sizes=sizes)
+    expected = train(undisturbed, draw_batches(sizes=sizes), folder="undisturbed", **CURVED)
+    batches.stop_at = (1, 2)
+    with pytest.raises(StoppedError, match=r"kept after \d of 4 steps"):
+        train(networks["small"](), batches, read_ahead=2, **CURVED)
+    assert set(threading.enumerate()) == before
+    found = train(continued, draw_batches(sizes=sizes), read_ahead=2, **CURVED)
+    assert set(threading.enumerate()) == before
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    assert without_times(found) == without_times(expected)
+
+
+def test_an_error_of_the_reader_ends_the_training_as_it_is(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    batches, before = draw_batches(), set(threading.enumerate())
+    batches.interrupt_at = (1, 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(networks["line"](), batches, read_ahead=2, epochs=3)
+    assert set(threading.enumerate()) == before
+
+
+def test_tiny_gradients_in_half_precision_are_learned_because_the_loss_is_scaled(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    # The gradient of a pixel is 2 · 1e-6 / 192 = 1e-8, a sixth of the smallest number of float16.
+    changes = {}
+    for precision in ("float32", "mixed_float16"):
+        prepare_backend(TrainingSettings(precision=precision), 0)
+        model = networks["line"]()
+        batches = draw_batches(sizes=(3,), gain=0.0, offset=1e-6)
+        train(model, batches, folder=precision, epochs=1, precision=precision, **LINE)
+        changes[precision] = model.get_weights()[1]
+    assert changes["float32"] == pytest.approx(0.1 * 2 * 1e-6, rel=1e-5)
+    assert changes["mixed_float16"] == pytest.approx(changes["float32"], rel=0.01)
+
+
+@pytest.mark.long
+def test_a_continued_training_in_half_precision_ends_with_the_bits_of_an_undisturbed_one(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    settings = {**CURVED, "precision": "mixed_float16"}
+    undisturbed, continued = (networks["small"](precision="mixed_float16") for _ in range(2))
+    expected = train(undisturbed, folder="undisturbed", **settings)
+    batches = draw_batches()
+    batches.stop_at = (1, 0)
+    with pytest.raises(StoppedError):
+        train(networks["small"](precision="mixed_float16"), batches, **settings)
+    found = train(continued, **settings)
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    assert without_times(found) == without_times(expected)
+    assert undisturbed.optimizer.dynamic_scale.path in {each.path for each in undisturbed.optimizer.variables}
+    for one, other in zip(undisturbed.optimizer.variables, continued.optimizer.variables, strict=True):
+        assert np.array_equal(one, other), one.path
+
+
+@pytest.mark.parametrize(
+    ("last_batch", "is_compiled", "is_told"), [("smaller", True, 1), ("smaller", False, 0), ("filled", True, 0)]
+)
+def test_a_second_program_of_xla_is_announced_with_its_remedy(
+    last_batch: Any, is_compiled: bool, is_told: int, drawn_files: Any, progress: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learners, "choose_compilation", lambda: is_compiled)
+    sampler = Sampler(drawn_files["train"], ("noisy",), TrainingSettings(batch_size=4, last_batch=last_batch), 0)
+    learners.tell_of_shapes(sampler, progress)
+    assert len(progress.lines) == is_told
+    assert all("training.last_batch: filled" in line for line in progress.lines)
