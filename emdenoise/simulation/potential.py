@@ -85,7 +85,7 @@ class ThermalProjection(ScatteringFactorProjectionIntegrals):
         potential: npt.NDArray[np.float32] = ifft2(spectrum, overwrite_x=True).real
         return potential
 
-    def _compute_gain(self, frequencies: npt.NDArray[np.float64], pixel_size: float) -> npt.NDArray[np.float64]:
+    def _compute_gain(self, frequencies: npt.NDArray[np.floating], pixel_size: float) -> npt.NDArray[np.float64]:
         """Compute the Debye-Waller factor along an axis, take off the blur of the spline, and divide by the pixel size.
 
         Frequencies are in cycles per pixel.
@@ -111,4 +111,5 @@ def _spread(points: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDAr
         places.append((corners[:, axis, None] + steps) % num_pixels)
     flat = places[0][:, :, None] * shape[1] + places[1][:, None, :]
     shares = weights[0][:, :, None] * weights[1][:, None, :]
-    return np.bincount(flat.ravel(), shares.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+    counts = np.bincount(flat.ravel(), shares.ravel(), minlength=shape[0] * shape[1])
+    return counts.astype(np.float64, copy=False).reshape(shape)

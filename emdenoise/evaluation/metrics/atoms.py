@@ -154,8 +154,8 @@ def _match(
 
 
 def _is_inner(points: Points, shape: tuple[int, ...], border: float) -> npt.NDArray[np.bool_]:
-    inner: npt.NDArray[np.bool_] = ((points >= border) & (points <= np.array(shape) - 1 - border)).all(axis=1)
-    return inner
+    is_inside = (points >= border) & (points <= np.array(shape) - 1 - border)
+    return np.asarray(is_inside.all(axis=1), np.bool_)
 
 
 def compute_atom_scores(case: Case) -> list[DetectionScore]:
