@@ -61,7 +61,8 @@ class Sampler:
         if num_last % group.size:
             raise DataError(
                 f"an epoch of {self.num_items} images ends with a batch of {num_last}, which {group.size} processes "
-                "cannot share equally; set training.crops_per_epoch to a multiple of num_processes."
+                "cannot share equally; choose another training.batch_size, or set training.crops_per_epoch to a "
+                "multiple of num_processes."
             )
 
     def __len__(self) -> int:
