@@ -27,6 +27,9 @@ BASELINES: dict[str, Baseline] = {
     "nlm": Baseline("Non-local means (Buades 2011).", "intensity", partial(fit_filter, filters.NLM)),
     "wavelet": Baseline("Wavelets, BayesShrink (Chang 2000).", "intensity", partial(fit_filter, filters.WAVELET)),
     "bm3d": Baseline("BM3D (Dabov 2007); needs the extra bm3d.", "intensity", partial(fit_filter, filters.BM3D)),
+    "bmnd": Baseline(
+        "BM3D for Poisson noise (Duhme 2026); needs the extra bmnd.", "intensity", partial(fit_filter, filters.BMND)
+    ),
     "otsu": Baseline("Otsu's threshold (1979).", "labels", fit_otsu),
     "multi_otsu": Baseline("Otsu's thresholds between several regions.", "labels", fit_multi_otsu),
     "local_threshold": Baseline("A threshold that follows the local mean.", "labels", fit_local_threshold),

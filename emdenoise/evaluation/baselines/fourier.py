@@ -240,6 +240,6 @@ def find_peaks(power: Spectrum) -> list[tuple[float, float]]:
 
 
 WIENER = Filter(denoise_wiener, (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0))
-ABSF = Filter(denoise_absf, (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8))
-BRAGG = Filter(denoise_bragg, (2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0))
+ABSF = Filter(denoise_absf, (0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8))
+BRAGG = Filter(denoise_bragg, (1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0))
 BUTTERWORTH = Filter(denoise_butterworth, (4.0, 4.8, 5.6, 6.7, 8.0, 9.5, 11.0, 13.5, 16.0, 19.0, 22.0))

@@ -1,6 +1,7 @@
 """Each filter, with what is done before it."""
 
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,6 +19,7 @@ from emdenoise.evaluation.baselines.filters import (
     Strength,
     TunedFilter,
     denoise_bm3d,
+    denoise_bmnd,
 )
 from emdenoise.evaluation.metrics import mse, psnr
 from emdenoise.seeding import make_generator
@@ -62,12 +64,14 @@ def test_stabilising_lets_dark_and_bright_regions_keep_equally_much_noise() -> N
     assert compare_noise(True) == pytest.approx(1, abs=0.3)
 
 
-def test_bm3d_that_is_not_installed_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bm3d", None)
-    with pytest.raises(
-        PackageError, match=r"evaluation.baselines names bm3d, which is not installed; .*emdenoise\[bm3d\]"
-    ):
-        denoise_bm3d(make_noisy()[0], 0.1, 1.0)
+@pytest.mark.parametrize(("name", "denoise"), [("bm3d", denoise_bm3d), ("bmnd", denoise_bmnd)])
+def test_an_extra_that_is_not_installed_is_explained(
+    monkeypatch: pytest.MonkeyPatch, name: str, denoise: Callable[..., np.ndarray]
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    message = rf"evaluation.baselines names {name}, which is not installed; .*emdenoise\[{name}\]"
+    with pytest.raises(PackageError, match=message):
+        denoise(make_noisy()[0], 0.1, 1.0)
 
 
 @given(noise=st.floats(0.001, 10), exponent=st.floats(0, 1))
@@ -103,10 +107,13 @@ def test_dead_pixels_are_left_in_on_request() -> None:
     assert left[0, 5, 5] < 0.8 * repaired[0, 5, 5]
 
 
-needs_bm3d = pytest.mark.skipif(find_spec("bm3d") is None, reason="bm3d is an extra that is not installed")
+EXTRAS = {
+    name: pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is an extra that is not installed")
+    for name in ("bm3d", "bmnd")
+}
 FILTERS = {name: value for name, value in (vars(filters) | vars(fourier)).items() if isinstance(value, Filter)}
 every_filter = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_bm3d if name == "BM3D" else ()) for name in FILTERS]
+    "name", [pytest.param(name, marks=EXTRAS.get(name.lower(), ())) for name in FILTERS]
 )
 SHAPE = (32, 40)
 

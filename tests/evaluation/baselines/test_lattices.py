@@ -15,10 +15,10 @@ DOSES = {"400": (400.0, 400.0), "1500": (1500.0, 1500.0), "8000": (8000.0, 8000.
 """Of the images [e⁻/Å²]; the mix is that of the reference data."""
 KINDS = {name: value for name, value in (vars(filters) | vars(fourier)).items() if isinstance(value, Filter)}
 BLACK_LEVEL = -0.75
-SIDE = 192
+SIDE = 128
 
 
-def simulate(dose: str, seed: int, num_images: int = 6) -> Examples:
+def simulate(dose: str, seed: int, num_images: int = 4) -> Examples:
     """Simulate images of one specimen each; vacuum is stored as 0.5."""
     settings = SimulationSettings(image_size_px=SIDE, images_per_specimen=1, dose_e_per_angstrom2=DOSES[dose])
     records = list(simulate_graphene(settings, seed, num_images))
