@@ -106,7 +106,7 @@ def train(
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         lesson = Lesson(
             workload.make_objective(config.training),
-            workload.make_ports(images, config.training.epochs),
+            workload.make_ports(images, config.training),
             images,
             validation,
             workload.make_judge(config, validation, group),

@@ -63,6 +63,42 @@ class Supervised:
 
 
 @dataclass(frozen=True)
+class Balanced:
+    """Learn an intensity by squared errors that weigh more where a label is rare, as defects in a lattice are.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+    truth, labels : str
+        Entries of `FIELDS`.
+    balance : float
+        A pixel weighs 1 / the share of its label in the batch, to this power; 0 counts pixels alike.
+    """
+
+    inputs: tuple[str, ...]
+    truth: str
+    labels: str
+    balance: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Inputs, truth and labels."""
+        return *self.inputs, self.truth, self.labels
+
+    @property
+    def loss(self) -> Loss:
+        """The mean of weight × squared error; targets have the weights as last channel."""
+        return compute_weighted_error
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
+        """Give inputs, and the truth with weights of mean 1."""
+        labels = sample[self.labels].astype(np.intp)
+        weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
+        targets = np.concatenate([sample[self.truth], weights / weights.mean()], axis=-1, dtype=np.float32)
+        return {name: sample[name] for name in self.inputs}, targets
+
+
+@dataclass(frozen=True)
 class AddedNoise:
     """Learn an image from itself with Poisson noise; needs no truth.
 
@@ -126,6 +162,11 @@ def make_absolute_error(settings: TrainingSettings, inputs: tuple[str, ...], tru
     return Supervised(inputs, truth, "mean_absolute_error")
 
 
+def make_balanced_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
+    """Make the objective of squared errors with `training.label_balance`."""
+    return Balanced(inputs, truth, "mask", settings.label_balance)
+
+
 def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
     """Make the objective of masks: cross-entropy with `training.label_balance`, and Dice."""
 
@@ -142,6 +183,11 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
     "mean_absolute_error": ObjectiveSpec(
         "The mean absolute error of every pixel.", ("intensity", "complex"), make_absolute_error, is_shared=True
     ),
+    "balanced_squared_error": ObjectiveSpec(
+        "The squared error, which weighs more where the label of a pixel is rare; needs masks.",
+        ("intensity",),
+        make_balanced_squared_error,
+    ),
     "dice_cross_entropy": ObjectiveSpec(
         "Cross-entropy + 1 − Dice of masks (arXiv:1809.10486).", ("labels",), make_dice_cross_entropy
     ),
@@ -151,6 +197,31 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
 def list_objectives(truth: str) -> list[str]:
     """List the objectives that can learn a field."""
     return [name for name, objective in OBJECTIVES.items() if FIELDS[truth].kind in objective.kinds]
+
+
+def compute_weighted_error(targets: Any, outputs: Any) -> Any:
+    """Compute the mean of weight × squared error.
+
+    Parameters
+    ----------
+    targets : tensor of float32, shape (batch, height, width, channels + 1)
+        The truth, and the weights as last channel.
+    outputs : tensor of float32, shape (batch, height, width, channels)
+
+    Returns
+    -------
+    tensor of float32, shape ()
+
+    Examples
+    --------
+    >>> import keras
+    >>> targets = keras.ops.convert_to_tensor([[[[1.0, 0.5], [1.0, 1.5]]]])
+    >>> float(compute_weighted_error(targets, keras.ops.zeros((1, 1, 2, 1))))
+    1.0
+    """
+    from keras import ops
+
+    return ops.mean(targets[..., -1:] * ops.square(targets[..., :-1] - outputs))
 
 
 def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any:

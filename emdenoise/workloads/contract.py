@@ -80,19 +80,19 @@ class Workload:
         """Make what a training learns."""
         return OBJECTIVES[settings.loss].make(settings, self.inputs, self.truth)
 
-    def make_ports(self, records: RecordFile, num_epochs: int) -> Ports:
+    def make_ports(self, records: RecordFile, settings: TrainingSettings) -> Ports:
         """Make the ports of a network for these images.
 
         Parameters
         ----------
         records : RecordFile
-        num_epochs : int
-            Of the training; with 0, which keeps a pretrained network as it is, no truth is needed.
+        settings : TrainingSettings
+            With 0 epochs, which keep a pretrained network as it is, no truth is needed.
 
         Raises
         ------
         DataError
-            If the images lack a field that the workload needs.
+            If the images lack a field that the workload or its loss needs.
         ValueError
             If the main metric does not judge the truth.
         """
@@ -100,10 +100,11 @@ class Workload:
 
         if not any(metric.name == self.main_metric for metric in list_metrics(self.head.kind)):
             raise ValueError(f"main_metric of workload {self.name} is {self.main_metric}, which judges no {self.truth}")
-        for name in self.fields if num_epochs else self.inputs:
+        for name in self.make_objective(settings).needs if settings.epochs else self.inputs:
             if name not in records:
+                needing = f"workload {self.name}" if name in self.fields else f"training.loss {settings.loss}"
                 raise DataError(
-                    f"{records.name}: has no {name} images, which workload {self.name} needs: {FIELDS[name].meaning} "
+                    f"{records.name}: has no {name} images, which {needing} needs: {FIELDS[name].meaning} "
                     f"Choose a source that has them{FIELDS[name].advice}, and run download and preprocess again."
                 )
         channels = self.head.count_channels(records.label_names)

@@ -67,13 +67,14 @@ def test_an_objective_gives_inputs_and_truth_and_a_loss_that_is_least_where_the_
     kind = OBJECTIVES[name].kinds[0]
     truth = next(field for field, spec in FIELDS.items() if spec.kind == kind and field != "noisy")
     objective = OBJECTIVES[name].make(TrainingSettings(loss=name), ("noisy",), truth)
-    assert set(objective.needs) == {"noisy", truth}
+    others = set(objective.needs) - {"noisy", truth}
+    assert {"noisy", truth} <= set(objective.needs)
     target = MASK if kind == "labels" else RNG.random((4, 8, 8, 1), np.float32)
-    sample = {"noisy": RNG.random((4, 8, 8, 1), np.float32), truth: target}
+    sample = {"noisy": RNG.random((4, 8, 8, 1), np.float32), truth: target, **dict.fromkeys(others, MASK)}
     inputs, targets = objective.prepare(sample, np.random.default_rng(0))
     assert list(inputs) == ["noisy"]
     assert np.array_equal(inputs["noisy"], sample["noisy"])
-    assert np.array_equal(targets, target)
+    assert np.array_equal(targets[..., :1], target)
     right = make_logits(target, 50) if kind == "labels" else target
     loss = keras.losses.get(objective.loss)
     least = compute(loss, targets, right).mean()
@@ -83,7 +84,28 @@ def test_an_objective_gives_inputs_and_truth_and_a_loss_that_is_least_where_the_
 
 def test_each_kind_of_truth_has_its_objectives() -> None:
     assert list_objectives("mask") == ["dice_cross_entropy"]
-    assert list_objectives("clean") == list_objectives("wave") == ["mean_squared_error", "mean_absolute_error"]
+    assert list_objectives("wave") == ["mean_squared_error", "mean_absolute_error"]
+    assert list_objectives("clean") == [*list_objectives("wave"), "balanced_squared_error"]
+
+
+def make_balanced(balance: float) -> Any:
+    settings = TrainingSettings(loss="balanced_squared_error", label_balance=balance)
+    return OBJECTIVES[settings.loss].make(settings, ("noisy",), "clean")
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_balanced_errors_are_alike_of_pixels_at_0_and_of_labels_at_1(balance: float) -> None:
+    mask = np.zeros((2, 8, 8, 1), np.uint8)
+    mask[0, :2, :4] = 2  # 8 of 128 pixels
+    clean, restored = (RNG.random((2, 8, 8, 1), np.float32) for _ in range(2))
+    sample = {"noisy": clean, "clean": clean, "mask": mask}
+    objective = make_balanced(balance)
+    _, targets = objective.prepare(sample, np.random.default_rng(0))
+    found = float(compute(objective.loss, targets, restored))
+    errors = np.square(clean.astype(np.float64) - restored)
+    of_rest, of_rare = errors[mask == 0].mean(), errors[mask == 2].mean()
+    rest, rare = 120 ** (1 - balance), 8 ** (1 - balance)
+    assert found == pytest.approx((rest * of_rest + rare * of_rare) / (rest + rare), rel=1e-5)
 
 
 def test_added_noise_is_that_of_electrons_and_the_image_is_the_truth() -> None:

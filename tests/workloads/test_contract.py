@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from emdenoise.config.schema import PretrainingSettings, RunConfig
+from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.errors import DataError, SettingsError
@@ -229,7 +229,7 @@ def test_images_without_a_field_that_the_workload_needs_are_refused_in_one_line(
         records.append(replace(record, images=images))
     write_records(tmp_path / "train.h5", records, attributes={})
     with RecordFile(tmp_path / "train.h5") as images, pytest.raises(DataError, match=message) as caught:
-        WORKLOADS[workload].make_ports(images, 1)
+        WORKLOADS[workload].make_ports(images, TrainingSettings(loss=WORKLOADS[workload].list_objectives()[0]))
     assert "\n" not in str(caught.value)
 
 
@@ -240,4 +240,4 @@ def test_a_network_that_is_kept_as_it_is_needs_no_truth() -> None:
         def __contains__(self, field: str) -> bool:
             return field == "noisy"
 
-    assert WORKLOADS["denoise"].make_ports(NoTruth(), 0).inputs == {"noisy": 1}  # type: ignore[arg-type]
+    assert WORKLOADS["denoise"].make_ports(NoTruth(), TrainingSettings(epochs=0)).inputs == {"noisy": 1}  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def test_what_ends_the_clock_is_what_the_test_would_say_of_these_images_whatever
     records, loss = drawn_files["validation"], workload.closed["training.loss"]
     config = tiny_config(workload=workload.name, training={"loss": loss}, evaluation={"baselines": None})
     keras.utils.set_random_seed(0)
-    ports = workload.make_ports(records, 1)
+    ports = workload.make_ports(records, TrainingSettings(loss=workload.list_objectives()[0]))
     network = build_network(config.model, ports)
     judge = workload.make_judge(config, records)
     learner = make_learner(network.model, workload.make_objective(config.training), config.training, 1, judge=judge)
