@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its interval; NaN where there was nothing to average, or no interval of infinite values."""
+    """A mean with its interval; NaN where there was nothing to average, or no interval: of one or infinite values."""
 
     mean: float
     low: float
@@ -44,6 +44,7 @@ def bootstrap_mean(
     Returns
     -------
     Interval
+        NaN as bounds for a single specimen, which says nothing of its spread.
 
     Raises
     ------
@@ -66,6 +67,8 @@ def bootstrap_mean(
     if not np.isfinite(values[known]).all():
         return Interval(float(values[known].mean()), np.nan, np.nan)
     names, group = np.unique(np.asarray(specimens)[known], return_inverse=True)
+    if len(names) < 2:
+        return Interval(float(values[known].mean()), np.nan, np.nan)
     sums = np.bincount(group, values[known], len(names))
     counts = np.bincount(group, minlength=len(names))
     drawn = rng.integers(len(names), size=(num_resamples, len(names)))

@@ -245,9 +245,12 @@ def find_best(scores: dict[str, Any], metric: str, names: Iterable[str]) -> str 
 
 
 def _show_interval(value: Bounds | None, metric: Metric, *, is_compact: bool = False, sign: str = "") -> str:
-    """Show a mean with its interval; compact: below it, with a decimal less."""
+    """Show a mean with its interval, if it has one; compact: below it, with a decimal less."""
     if value is None or value["mean"] is None:
         return "–"
-    mean, low, high = ((value[bound] or 0.0) * metric.factor for bound in ("mean", "low", "high"))
+    shown = f"{value['mean'] * metric.factor:{sign}.{metric.decimals}f}"
+    if value["low"] is None or value["high"] is None:
+        return shown
     decimals, separator = (metric.decimals - 1, "\n") if is_compact else (metric.decimals, " ")
-    return f"{mean:{sign}.{metric.decimals}f}{separator}[{low:{sign}.{decimals}f}, {high:{sign}.{decimals}f}]"
+    low, high = (f"{value[bound] * metric.factor:{sign}.{decimals}f}" for bound in ("low", "high"))
+    return f"{shown}{separator}[{low}, {high}]"

@@ -118,6 +118,12 @@ def test_in_a_terminal_the_interval_has_a_line_of_its_own() -> None:
     ]
 
 
+def test_a_mean_without_an_interval_stands_alone() -> None:
+    scores = make_scores(psnr_db={"mean": 29.125, "low": None, "high": None})  # type: ignore[dict-item]
+    for is_compact in (False, True):
+        assert make_table(scores, is_compact=is_compact)[1] == ["network", "29.12", "1.23e+03"]
+
+
 def test_a_metric_that_one_method_lacks_is_a_dash_and_one_that_all_lack_no_column() -> None:
     scores = make_scores(psnr_db={"mean": 29.0, "low": 28.0, "high": 30.0})
     scores["methods"]["noisy"] = {"images_per_second": None, "ssim": {"mean": 0.5, "low": 0.4, "high": 0.6}}
@@ -210,7 +216,9 @@ def test_every_score_has_a_curve_and_a_mean_over_the_logarithm_of_the_dose(
             found = by_dose["methods"][name][metric]
             means = [np.nanmean(values[images]) for images in (low, high)]
             assert [point["mean"] for point in found["curve"]] == pytest.approx(means)
-            assert all(point["low"] <= point["mean"] <= point["high"] for point in found["curve"])
+            known = [point for point in found["curve"] if point["low"] is not None]
+            assert known
+            assert all(point["low"] <= point["mean"] <= point["high"] for point in known)
             assert found["mean_over_log_dose"] == pytest.approx(np.mean(means))
     heading, *rows = make_dose_table(scores)
     assert {len(row) for row in rows} == {len(heading)}
@@ -234,6 +242,7 @@ def test_each_class_has_the_mean_of_its_images(scores: dict[str, Any], methods: 
     for name, images in (("pores", [0, 1, 6, 7]), ("pristine", [4, 5])):
         found = by_class[name]["methods"]["network"]["psnr_db"]["mean"]
         assert found == pytest.approx(methods["network"].metrics["psnr_db"][images].mean())
+    assert by_class["pristine"]["methods"]["network"]["psnr_db"]["low"] is None, "of a single specimen"
     (first, rows), *_ = make_class_tables(scores, "ssim")
     assert first == "SSIM"
     assert rows[0] == ["method", "pores (4)", "pristine (2)"]
