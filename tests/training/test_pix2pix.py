@@ -39,7 +39,9 @@ def make_settings(**changes: Any) -> PretrainingSettings:
 
 
 def make_training(**changes: Any) -> TrainingSettings:
-    return RunConfig(pretraining=make_settings(**changes)).pretraining_as_training
+    # Without reading ahead an interruption comes in the step that it is meant for.
+    training = TrainingSettings(read_ahead=0)
+    return RunConfig(pretraining=make_settings(**changes), training=training).pretraining_as_training
 
 
 def to_numbers(losses: dict[str, Any]) -> dict[str, float]:
