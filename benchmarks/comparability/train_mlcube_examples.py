@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import tensorflow as tf
+import tf_keras
 import yaml
 
 BATCH_SIZE = 10
@@ -107,7 +108,7 @@ def main() -> None:
         "loss_by_epoch": [entry["loss"] for entry in log["epoch_log"]],
         "epoch_s": [entry["duration"] for entry in log["epoch_log"]],
         "layers": [[type(layer).__name__, layer.count_params()] for layer in model.layers],
-        "versions": {"tensorflow": tf.__version__, "tf_keras": tf.keras.__version__},
+        "versions": {"tensorflow": tf.__version__, "tf_keras": tf_keras.__version__},
         "legacy": {
             "train_loss": log["train_log"][-1]["loss"],
             "train_samples_per_sec": log["train_log"][-1]["samples_per_sec"],

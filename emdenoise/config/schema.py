@@ -116,7 +116,7 @@ class TrainingSettings(Settings):
     loss: Annotated[str, EntryOf("objectives")] = "mean_squared_error"
     """What training makes small, an entry of `OBJECTIVES`; dice_cross_entropy is for masks."""
     label_balance: float = Field(1.0, ge=0, le=1)
-    """Weight of a label in losses that use masks: 1 / its share to this power; 0 counts pixels alike, 1 labels alike."""
+    """Weight of a label in losses that use masks: 1 / its share to this power; 0 counts pixels and 1 labels alike."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (arXiv:1412.6980), with decoupled weight decay where that is set; or SGD with momentum `beta_1`."""
     learning_rate: float = Field(0.01, gt=0)

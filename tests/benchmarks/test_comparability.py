@@ -1,4 +1,4 @@
-"""The comparison with STFC's codes: files in their layout, our terms and theirs. The codes themselves need a network."""
+"""The comparison with STFC's codes: files in their layout, our terms and theirs. The codes need a network."""
 
 import importlib
 import json
