@@ -64,7 +64,7 @@ def compute_exit_wave(
 ) -> abtem.Waves:
     """Send a plane wave of amplitude 1 through the specimen.
 
-    The image of this wave is the average over the thermal motion to 0.4 % of its contrast: what is missing are the
+    The image of this wave is the average over the thermal motion to 0.5 % of its contrast: what is missing are the
     electrons that heat scatters beside the lattice's reflections (a test compares the two).
 
     Parameters

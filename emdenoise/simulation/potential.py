@@ -85,13 +85,13 @@ class ThermalProjection(ScatteringFactorProjectionIntegrals):
         potential: npt.NDArray[np.float32] = ifft2(spectrum, overwrite_x=True).real
         return potential
 
-    def _compute_gain(self, frequencies: npt.NDArray[np.floating], pixel_size: float) -> npt.NDArray[np.float64]:
+    def _compute_gain(self, frequencies: npt.NDArray[np.floating], pixel_size: float) -> npt.NDArray[np.floating]:
         """Compute the Debye-Waller factor along an axis, take off the blur of the spline, and divide by the pixel size.
 
         Frequencies are in cycles per pixel.
         """
         exponents = 2 * (np.pi * self.thermal_displacement_angstrom / pixel_size * frequencies) ** 2
-        gain: npt.NDArray[np.float64] = np.exp(-exponents) / np.sinc(frequencies) ** 4 / pixel_size
+        gain: npt.NDArray[np.floating] = np.exp(-exponents) / np.sinc(frequencies) ** 4 / pixel_size
         return gain
 
 
@@ -111,5 +111,7 @@ def _spread(points: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDAr
         places.append((corners[:, axis, None] + steps) % num_pixels)
     flat = places[0][:, :, None] * shape[1] + places[1][:, None, :]
     shares = weights[0][:, :, None] * weights[1][:, None, :]
-    counts = np.bincount(flat.ravel(), shares.ravel(), minlength=shape[0] * shape[1])
-    return counts.astype(np.float64, copy=False).reshape(shape)
+    density: npt.NDArray[np.float64] = np.bincount(
+        flat.ravel(), weights=shares.ravel(), minlength=shape[0] * shape[1]
+    ).reshape(shape)
+    return density
