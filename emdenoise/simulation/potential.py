@@ -111,7 +111,5 @@ def _spread(points: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDAr
         places.append((corners[:, axis, None] + steps) % num_pixels)
     flat = places[0][:, :, None] * shape[1] + places[1][:, None, :]
     shares = weights[0][:, :, None] * weights[1][:, None, :]
-    density: npt.NDArray[np.float64] = np.bincount(
-        flat.ravel(), weights=shares.ravel(), minlength=shape[0] * shape[1]
-    ).reshape(shape)
-    return density
+    density = np.bincount(flat.ravel(), weights=shares.ravel(), minlength=shape[0] * shape[1])
+    return density.astype(np.float64, copy=False).reshape(shape)
