@@ -248,9 +248,9 @@ def _show_interval(value: Bounds | None, metric: Metric, *, is_compact: bool = F
     """Show a mean with its interval, if it has one; compact: below it, with a decimal less."""
     if value is None or value["mean"] is None:
         return "–"
-    shown = f"{value['mean'] * metric.factor:{sign}.{metric.decimals}f}"
-    if value["low"] is None or value["high"] is None:
+    shown, low, high = f"{value['mean'] * metric.factor:{sign}.{metric.decimals}f}", value["low"], value["high"]
+    if low is None or high is None:
         return shown
     decimals, separator = (metric.decimals - 1, "\n") if is_compact else (metric.decimals, " ")
-    low, high = (f"{value[bound] * metric.factor:{sign}.{decimals}f}" for bound in ("low", "high"))
-    return f"{shown}{separator}[{low}, {high}]"
+    bounds = (f"{bound * metric.factor:{sign}.{decimals}f}" for bound in (low, high))
+    return f"{shown}{separator}[{', '.join(bounds)}]"

@@ -154,8 +154,8 @@ def _match(
 
 
 def _is_inner(points: Points, shape: tuple[int, ...], border: float) -> npt.NDArray[np.bool_]:
-    inner: npt.NDArray[np.bool_] = ((points >= border) & (points <= np.array(shape) - 1 - border)).all(axis=1)
-    return inner
+    is_inner: npt.NDArray[np.bool_] = (points >= border) & (points <= np.array(shape) - 1 - border)
+    return np.logical_and(is_inner[:, 0], is_inner[:, 1])
 
 
 def compute_atom_scores(case: Case) -> list[DetectionScore]:
