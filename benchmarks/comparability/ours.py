@@ -85,12 +85,13 @@ def train_ours(settings: dict[str, Any], mirror: Path) -> dict[str, Any]:
     record = json.loads((work / "model" / "records" / "train.json").read_text())
     scores = json.loads((work / "output" / "scores.json").read_text())
     history = record["results"]["history"]
-    versions = {name: record["environment"]["packages"].get(name) for name in ("emdenoise", "keras", "tensorflow")}
+    packages = record["environment"]["packages"]
+    versions = {name: packages[name] for name in ("keras", "tensorflow", "tensorflow-cpu") if name in packages}
     return {
         "loss_by_epoch": [epoch["loss"] for epoch in history],
         "epoch_s": [epoch["train_s"] for epoch in history],
         "layers": parameters,
-        "versions": versions,
+        "versions": {"emdenoise": record["emdenoise_version"], **versions},
         "test_task": {"mse": scores["methods"]["network"]["mse"]["mean"]},
         "legacy": {},
     }
