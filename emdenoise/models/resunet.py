@@ -22,7 +22,7 @@ class ResUNetSettings(NetworkSettings):
 
     name: Literal["resunet"] = "resunet"
     """ResUNet: a stem with a stride, residual blocks down and up, output by sub-pixels."""
-    stem_px: Literal[1, 2, 4, 8] = 4
+    stem_px: int = Field(4, ge=1, le=16)
     """Side of the cells: kernel and stride of the first convolution and of the last, transposed one [px]."""
     filters: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((48, 80, 128, 176), min_length=1, max_length=6)
     """Filters of each level from the cells down; each level but the first halves the image."""

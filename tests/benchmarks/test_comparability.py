@@ -32,7 +32,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     monkeypatch.syspath_prepend(str(FOLDER))
     yield importlib.import_module
     for name in names & set(sys.modules):
-        if Path(str(sys.modules[name].__file__)).parent == FOLDER:
+        if Path(str(getattr(sys.modules[name], "__file__", ""))).parent == FOLDER:
             del sys.modules[name]
 
 

@@ -21,7 +21,7 @@ FREE = {
     "data": {"mirror"},
     "pretraining": set(PretrainingSettings.model_fields) - {"method"},  # nothing reads them without a method
     "training": {
-        *("epochs", "batch_size", "precision", "deterministic", "early_stopping_epochs"),
+        *("epochs", "batch_size", "precision", "deterministic", "early_stopping_epochs", "read_ahead", "last_batch"),
         *("learning_rate", "schedule", "warmup_fraction", "beta_1", "beta_2", "epsilon"),
         *("weight_decay", "gradient_clip_norm"),
     },
@@ -111,7 +111,7 @@ def test_a_mirror_has_the_same_images_and_the_same_target() -> None:
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 def test_every_setting_is_fixed_in_the_closed_division_or_free_for_a_reason(workload: Workload) -> None:
-    fixed = set(list_fixed_settings(workload))
+    fixed = set(list_fixed_settings(workload, "graphene"))
     for section in ("data", "simulation", "model", "pretraining", "training", "evaluation"):
         names = set(type(getattr(RunConfig(), section)).model_fields)
         own = {name.removeprefix(f"{section}.") for name in fixed if name.startswith(f"{section}.")}
