@@ -238,7 +238,7 @@ def test_the_test_does_not_need_the_training_images(workspace: Workspace) -> Non
 def test_a_test_without_classical_methods_has_a_report_too(workspace: Workspace) -> None:
     workspace.change(evaluation={"baselines": []})
     outcome = workspace.run("test")
-    assert [row[0] for row in outcome.table] == ["method", "noisy", "network"]
+    assert [row[0] for row in outcome.table] == ["method", "noisy", "network", "network − noisy"]
     assert "over the best classical method" not in (workspace / "output/report.html").read_text(encoding="utf-8")
 
 
