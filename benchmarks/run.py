@@ -15,10 +15,18 @@ from prediction import bench_networks, bench_predict
 from quality import bench_quality
 from side_by_side import Benchmark, report
 from starting import bench_container, bench_first_step, bench_startup
-from training import bench_determinism, bench_memory, bench_precision, bench_processes, bench_training
+from training import (
+    bench_determinism,
+    bench_memory,
+    bench_precision,
+    bench_processes,
+    bench_read_ahead,
+    bench_training,
+)
 
 BENCHMARKS = {
     "training": Benchmark(bench_training, "images/s"),
+    "read_ahead": Benchmark(bench_read_ahead, "images/s"),
     "quality": Benchmark(bench_quality, "s"),
     "precision": Benchmark(bench_precision, "images/s"),
     "memory": Benchmark(bench_memory, "MiB"),

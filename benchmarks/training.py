@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
     import keras
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.training.epochs import take_step
+    from emdenoise.models.backend import fetch, learn_batch
 
     ours = build_learner(settings)
     with patch("emdenoise.models.blocks.BatchNormalization", keras.layers.BatchNormalization):
@@ -61,7 +62,8 @@ def _train_by_each_pipeline(path: Path, settings: TrainingSettings) -> Values:
 
         def train(model: keras.Model, read: Callable[[int], Any]) -> None:
             for step in range(num_steps):
-                take_step(model, *read(step))
+                losses = learn_batch(model, *read(step))
+            fetch(list(losses.values()))
 
         def read_all() -> None:
             for step in range(num_steps):
@@ -92,6 +94,49 @@ def bench_precision() -> Values:
         learn()
         rows[precision] = learn
     return alternate(rows, len(images))
+
+
+def bench_read_ahead() -> Values:
+    """Train on one batch of 10 whole images held in memory, and from a reader that waits for 80 % of a step."""
+    import numpy as np
+
+    from emdenoise.dataset.read_ahead import ReadAhead
+    from emdenoise.models.backend import fetch, learn_batch
+
+    images = np.random.default_rng(0).random((10, 256, 256, 1), dtype=np.float32)
+    model = build_learner(TrainingSettings())
+    num_steps = NUM_IMAGES // len(images)
+
+    def train(seconds: float, depth: int) -> None:
+        with ReadAhead(_SlowReader(images, num_steps, seconds), depth, num_epochs=1) as batches:
+            for step in range(num_steps):
+                losses = learn_batch(model, *batches.read(0, step))
+            fetch(list(losses.values()))
+
+    train(0, 0)
+    started = time.perf_counter()
+    train(0, 0)
+    seconds = 0.8 * (time.perf_counter() - started) / num_steps
+    rows: dict[str, Callable[[], object]] = {
+        "one batch held in memory": partial(train, 0, 0),
+        "slow reader, nothing read ahead": partial(train, seconds, 0),
+        "slow reader, 2 batches read ahead": partial(train, seconds, 2),
+    }
+    return alternate(rows, num_steps * len(images))
+
+
+class _SlowReader:
+    """Gives the same images, after a wait."""
+
+    def __init__(self, images: Any, num_steps: int, seconds: float) -> None:
+        self.images, self.num_steps, self.seconds = images, num_steps, seconds
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def read(self, epoch: int, step: int) -> tuple[Any, Any]:
+        time.sleep(self.seconds)
+        return self.images, self.images
 
 
 def build_learner(settings: TrainingSettings, seed: int = 0) -> Any:
@@ -175,14 +220,15 @@ def train_and_weigh(path: Path) -> float:
     import resource
 
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.training.epochs import take_step
+    from emdenoise.models.backend import fetch, learn_batch
 
     settings = TrainingSettings()
     model = build_learner(settings)
     with RecordFile(path) as records:
         batches = prepare_batches(records, settings)
         for step in range(20):
-            take_step(model, *batches.read(0, step))
+            losses = learn_batch(model, *batches.read(0, step))
+        fetch(list(losses.values()))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -16,7 +16,7 @@ from emdenoise.sources.graphene import REFERENCE_SIGNATURES, download_graphene, 
 from emdenoise.sources.signatures import sign
 
 ROOT = Path(__file__).parents[1]
-REFERENCE = ROOT / "emdenoise" / "data" / REFERENCE_SIGNATURES
+REFERENCE = ROOT / "emdenoise" / "sources" / REFERENCE_SIGNATURES
 
 
 def main() -> None:

@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Path | None] = {
     "image_file": None,
     "predicted_file": None,
     "export_dir": WORKSPACE / "export",
+    "stfc_dir": WORKSPACE / "stfc",
 }
 """Options that are paths; None where the command chooses. A file of settings may be named, as ``default``."""
 WORDS = {"part": DEFAULT_PART, "export_format": "openvino"}
@@ -68,6 +69,7 @@ MEANINGS = {
     "crate_file": "The RO-Crate (zip).",
     "image_file": "Another way to give one IMAGE.",
     "export_dir": "The network for inference engines, and what it loses.",
+    "stfc_dir": "Images in the file layout of the STFC codes.",
     "export_format": "openvino, openvino-int8 or onnx.",
     "predicted_file": "The result (.tif or .h5), or a folder for the results; by default they lie beside the images.",
     "changes": "Change a setting of the parameters file, as training.epochs=5; may be given several times.",

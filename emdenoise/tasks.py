@@ -5,6 +5,7 @@ options of the command line and, but for `changes`, the parameters of ``mlcube.y
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -105,9 +106,10 @@ def train(
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
         lesson = Lesson(
             workload.make_objective(config.training),
-            workload.make_ports(images, config.training.epochs),
+            workload.make_ports(images, config.training),
             images,
             validation,
+            workload.make_judge(config, validation, group),
         )
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
@@ -160,18 +162,21 @@ def test(
     config = load_config(parameters_file, changes)
     workload = WORKLOADS[config.workload]
     check_division(config, workload)
-    inputs = check_data(config, data_dir, "validation.h5", "test.h5")
+    learned = ["train.h5"] if workload.has_learning_baselines(config) else []
+    inputs = check_data(config, data_dir, *learned, "validation.h5", "test.h5")
     recorder = TaskRecorder("test", config)
     prepare_backend(config.training, config.seed)
     trained = load_model(model_dir)
     check_model(config, trained.description, read_record(model_dir, "train"))
-    with RecordFile(data_dir / "validation.h5") as validation, RecordFile(data_dir / "test.h5") as images:
+    with ExitStack() as stack:
+        files = {Path(name).stem: stack.enter_context(RecordFile(data_dir / name)) for name in inputs}
+        images = files["test"]
         specimens = images.read_text("specimen")
         image_specimens = [specimens[tiles[0]] for tiles in images.list_whole_images()]
         progress.say(f"Testing on {len(image_specimens)} images, weights {trained.weights_sha256[:12]}.")
         with recorder.phase("evaluate"):
             network = TiledMethod(trained.network, trained.ports.head)
-            evaluation = evaluate(workload, config, network, validation=validation, test=images, progress=progress)
+            evaluation = evaluate(workload, config, network, progress=progress, **files)
         scores = summarise_scores(config, evaluation.methods, image_specimens, **evaluation.conditions)
     forget_record(output_dir, "test")
     copy_records(model_dir, output_dir)

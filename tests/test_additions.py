@@ -114,7 +114,7 @@ class HalfWeighted(Supervised):
 def make_toy_objective(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> HalfWeighted:
     import keras
 
-    return HalfWeighted(inputs, truth, lambda targets, outputs: 0.5 * keras.ops.mean((targets - outputs) ** 2), {})
+    return HalfWeighted(inputs, truth, lambda targets, outputs: 0.5 * keras.ops.mean((targets - outputs) ** 2))
 
 
 TOY_OBJECTIVE = ObjectiveSpec("Half of the squared error.", ("complex",), make_toy_objective)

@@ -75,7 +75,7 @@ class SimulationSettings(Settings):
     ripple_wavelength_angstrom: PositiveRange = (25.0, 60.0)
     """Wavelength of the ripples [Å], uniform per specimen."""
     thermal_displacement_angstrom: float = Field(0.06, ge=0, le=0.5)
-    """Root mean square displacement of each atom along each axis [Å]."""
+    """Root mean square thermal displacement of each atom along each axis [Å]; images are averages over it."""
     voltage_kv: float = Field(80.0, ge=20, le=1000)
     """Accelerating voltage [kV]."""
     spherical_aberration_um: Range = (-10.0, -2.0)
@@ -84,12 +84,16 @@ class SimulationSettings(Settings):
     """Defocus in units of sign(Cs) √(|Cs| λ), uniform per image; near 1 atoms are bright, below 0.9 they may invert."""
     focal_spread_angstrom: NonNegativeRange = (10.0, 30.0)
     """1/e half-width of the focus, √2 of its standard deviations [Å], uniform per image."""
+    convergence_semiangle_mrad: float = Field(0.0, ge=0, le=10)
+    """1/e half-width of the directions of the beam [mrad], which limits spatial coherence; 0 is a parallel beam."""
     dose_e_per_angstrom2: PositiveRange = (400.0, 8000.0)
     """Mean dose [e⁻/Å²], log-uniform per image."""
     beam_width_fraction: PositiveRange = (0.8, 2.0)
     """Standard deviation of the Gaussian beam, in image sides, uniform per image."""
     beam_offset_fraction: float = Field(0.2, ge=0, le=1)
     """Largest distance of the beam from the image centre along each axis, in image sides."""
+    detector_mtf_at_nyquist: float = Field(1.0, ge=0, le=1)
+    """Modulation transfer function of the detector at its Nyquist frequency, along an axis; 1 is a perfect detector."""
     dead_pixel_fraction: NonNegativeRange = (0.0, 0.002)
     """Share of pixels that count nothing, uniform per image."""
     readout_noise_electrons: NonNegativeRange = (0.5, 2.0)
@@ -112,7 +116,7 @@ class TrainingSettings(Settings):
     loss: Annotated[str, EntryOf("objectives")] = "mean_squared_error"
     """What training makes small, an entry of `OBJECTIVES`; dice_cross_entropy is for masks."""
     label_balance: float = Field(1.0, ge=0, le=1)
-    """Weight of a label in the cross-entropy is 1 / frequency to this power: 0 counts pixels alike, 1 labels alike."""
+    """Weight of a label in losses that use masks: 1 / its share to this power; 0 counts pixels and 1 labels alike."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (arXiv:1412.6980), with decoupled weight decay where that is set; or SGD with momentum `beta_1`."""
     learning_rate: float = Field(0.01, gt=0)
@@ -139,10 +143,18 @@ class TrainingSettings(Settings):
     """Flip and turn each crop at random by multiples of 90 degrees."""
     early_stopping_epochs: int | None = Field(None, ge=1)
     """End when the validation loss has not fallen for so many epochs, and take the best weights; null for never."""
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """Arithmetic of the layers; weights and scores are float32 always."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Arithmetic of the layers; weights and scores are float32 always. mixed_float16 scales the loss as it needs it."""
     deterministic: bool = True
     """Ask the backend for the same bits in every run."""
+    read_ahead: int = Field(2, ge=0, le=64)
+    """Batches that a thread reads while the network learns; 0 for none. The result does not depend on it."""
+    last_batch: Literal["smaller", "filled"] = "smaller"
+    """filled: images that come again fill up the last batch of an epoch. XLA compiles each size of a batch anew."""
+
+
+SHARED_SETTINGS = ("precision", "deterministic", "read_ahead", "last_batch")
+"""Settings of the training that hold for the pretraining, too."""
 
 
 class PretrainingSettings(Settings):
@@ -257,7 +269,8 @@ class RunConfig(Settings):
         """The settings of the training that the pretraining is; what it has no setting for is that of the run."""
         shared = set(PretrainingSettings.model_fields) & set(TrainingSettings.model_fields)
         own = self.pretraining.model_dump(include=shared)
-        return TrainingSettings(**own, precision=self.training.precision, deterministic=self.training.deterministic)
+        shared_by_all = {name: getattr(self.training, name) for name in SHARED_SETTINGS}
+        return TrainingSettings(**own, **shared_by_all)
 
     def _check_processes(self) -> None:
         if self.num_processes == 1:
@@ -269,6 +282,8 @@ class RunConfig(Settings):
         wrong = [
             f"{name} is {found}, expected {expected}" for name, (found, expected) in needed.items() if found != expected
         ]
+        if self.training.precision == "mixed_float16":
+            wrong.append("training.precision is mixed_float16, expected float32 or mixed_bfloat16")
         shared = [name for name in list_entries("objectives") if look_up("objectives", name).is_shared]
         if self.training.loss not in shared:
             wrong.append(f"training.loss is {self.training.loss}, expected {' or '.join(shared)}")

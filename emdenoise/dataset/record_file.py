@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Sample, describe
+from emdenoise.dataset.blocks import Blocks
+from emdenoise.dataset.direct_reading import find_chunks, read_chunks
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.tiles import assemble_tiles
@@ -150,6 +152,8 @@ class RecordFile:
         if version != SCHEMA_VERSION:
             raise DataError(f"{path.name}: schema version {version}, expected {SCHEMA_VERSION}; run preprocess again.")
         self.num_images = num_images
+        self._chunks: dict[str, npt.NDArray[np.int64] | None] = {}
+        self._blocks = Blocks()
 
     def __enter__(self) -> Self:
         return self
@@ -196,7 +200,15 @@ class RecordFile:
                 "(or data.added_noise_electrons_per_pixel) and run preprocess again."
             )
         dataset = self._file[field]
+        if field not in self._chunks:
+            self._chunks[field] = find_chunks(dataset)
+        offsets = self._chunks[field]
         try:
+            if offsets is not None:
+                chosen = offsets[indices if isinstance(indices, slice) else np.asarray(indices, np.intp)]
+                images = self._blocks.make_empty((len(chosen), *dataset.shape[1:]), dataset.dtype)
+                read_chunks(self._file, chosen, images)
+                return images
             if isinstance(indices, slice):
                 values: npt.NDArray[Any] = dataset[indices]
                 return values
@@ -254,9 +266,23 @@ class RecordFile:
         DataError
             As `read`.
         """
-        images = self.read(field, tiles)
+        return self.assemble(self.read(field, tiles), tiles)
+
+    def assemble(self, images: npt.NDArray[Any], tiles: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Put one image together from something of each of its tiles, as `list_whole_images` lists them.
+
+        Parameters
+        ----------
+        images : ndarray, shape (num_tiles, tile_height, tile_width)
+        tiles : ndarray of int, shape (num_tiles,)
+
+        Returns
+        -------
+        ndarray, shape (height, width)
+        """
         if not self.has_tiles:
-            return images[0]
+            whole: npt.NDArray[Any] = images[0]
+            return whole
         window = slice(tiles[0], tiles[-1] + 1)
         rows, columns, heights, widths = (
             self._file[f"attributes/{name}"][window].astype(int)

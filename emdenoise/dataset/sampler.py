@@ -4,13 +4,14 @@ Order and crops of each epoch follow from the seed, the epoch and the step alone
 an interruption sees the same images. Memory does not grow with the data: images are read when they are needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.blocks import Blocks
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError
@@ -47,22 +48,31 @@ class Sampler:
         group: ProcessGroup = ALONE,
     ) -> None:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
-        self._group = group
+        self._group, self._blocks = group, Blocks()
+        self._order: tuple[int, npt.NDArray[np.intp]] = -1, np.array([], np.intp)
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
         self.num_images = len(chosen)
         self._tiles = np.concatenate([whole_images[index] for index in chosen])
         self.num_items = settings.crops_per_epoch or len(self._tiles)
+        if settings.last_batch == "filled":
+            self.num_items = settings.batch_size * len(self)
         num_last = self.num_items % settings.batch_size
         if num_last % group.size:
             raise DataError(
                 f"an epoch of {self.num_items} images ends with a batch of {num_last}, which {group.size} processes "
-                "cannot share equally; set training.crops_per_epoch to a multiple of num_processes."
+                "cannot share equally; choose another training.batch_size, or set training.crops_per_epoch to a "
+                "multiple of num_processes."
             )
 
     def __len__(self) -> int:
         """Count the steps of an epoch; the last batch may be smaller."""
         return -(-self.num_items // self._settings.batch_size)
+
+    @property
+    def has_smaller_batch(self) -> bool:
+        """Whether the last batch of an epoch has fewer images than those before it."""
+        return len(self) > 1 and self.num_items % self._settings.batch_size > 0
 
     def read(self, epoch: int, step: int) -> Sample:
         """Read one batch.
@@ -78,20 +88,30 @@ class Sampler:
             The share of this process, by field.
         """
         size = self._settings.batch_size
-        indices = self._draw_order(epoch)[step * size : (step + 1) * size]
+        if self._order[0] != epoch:
+            self._order = epoch, self._draw_order(epoch)
+        indices = self._order[1][step * size : (step + 1) * size]
         own = self._group.find_share(len(indices))
         images = {name: self._records.read(name, indices[own]) for name in self._fields}
         height, width = images[self._fields[0]].shape[1:3]
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
         crop_size = self._settings.crop_size_px
+        pieces: dict[str, npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]] = dict(images)
         if crop_size is not None:
             rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
-            images = {name: _crop(stack, rows, columns, crop_size) for name, stack in images.items()}
+            pieces = {name: _crop(stack, rows, columns, crop_size) for name, stack in pieces.items()}
         if self._settings.flip:
             is_square = crop_size is not None or height == width
             turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
-            images = {name: _turn(stack, turns) for name, stack in images.items()}
-        return {name: FIELDS[name].to_sample(stack) for name, stack in images.items()}
+            pieces = {name: _turn(stack, turns) for name, stack in pieces.items()}
+        return {name: FIELDS[name].to_sample(self._stack(stack)) for name, stack in pieces.items()}
+
+    def _stack(self, pieces: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+        """Copy views of images into one array; whole images are one already."""
+        if not isinstance(pieces, list):
+            return pieces
+        stack = self._blocks.make_empty((len(pieces), *pieces[0].shape), pieces[0].dtype)
+        return np.stack(pieces, out=stack)
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.intp]:
         """Draw the tiles of an epoch: all of them before one comes again."""
@@ -110,14 +130,16 @@ class InOrder:
         Entries of `FIELDS` that are read.
     batch_size : int
     group : ProcessGroup
-        The processes that share the images, as equally as it goes.
+        The processes that share the images, as equally as it goes; no image is cut in two.
     """
 
     def __init__(
         self, records: RecordFile, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
     ) -> None:
         self._records, self._fields, self._batch_size = records, fields, batch_size
-        self._own = range(len(records))[group.find_share(len(records))]
+        whole_images = records.list_whole_images()
+        own = whole_images[group.find_share(len(whole_images))]
+        self._own = range(own[0][0], own[-1][-1] + 1) if own else range(0)
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -164,10 +186,11 @@ def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -
 
 
 def _crop(
-    images: npt.NDArray[np.generic], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
-) -> npt.NDArray[np.generic]:
+    images: Iterable[npt.NDArray[np.generic]], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+) -> list[npt.NDArray[np.generic]]:
+    """Give views of the crops."""
     corners = zip(images, rows, columns, strict=True)
-    return np.stack([image[row : row + size, column : column + size] for image, row, column in corners])
+    return [image[row : row + size, column : column + size] for image, row, column in corners]
 
 
 def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:
@@ -179,6 +202,7 @@ def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -
     return turns
 
 
-def _turn(images: npt.NDArray[np.generic], turns: list[tuple[int, bool]]) -> npt.NDArray[np.generic]:
+def _turn(images: Iterable[npt.NDArray[np.generic]], turns: list[tuple[int, bool]]) -> list[npt.NDArray[np.generic]]:
+    """Give views that are turned."""
     pairs = zip(images, turns, strict=True)
-    return np.stack([np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs])
+    return [np.rot90(image[::-1] if is_mirrored else image, turn) for image, (turn, is_mirrored) in pairs]

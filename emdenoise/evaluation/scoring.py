@@ -1,7 +1,8 @@
 """Scores of a method on a file of images: the same lines for a network and a classical method."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +10,9 @@ import numpy.typing as npt
 from emdenoise.arrays import check_pair, describe
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
-from emdenoise.evaluation.metrics import Case, Metric, list_metrics
+from emdenoise.evaluation.metrics import METRICS, Case, Metric, list_metrics
 from emdenoise.evaluation.throughput import Method, TimedMethod
+from emdenoise.processes import ALONE, ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,91 @@ def score_method(
     )
 
 
+@dataclass(frozen=True)
+class OutputJudge:
+    """Scores the images of a file from the outputs of a network, as `score_method` scores the results of a method.
+
+    Training calls it after each epoch with what it predicts for the loss, so that no image is predicted twice.
+
+    Attributes
+    ----------
+    records : RecordFile
+    truth : str
+        Field that the network answers.
+    metrics : tuple of str
+        Entries of `METRICS`; those that need what the file does not have are left out.
+    decode : callable
+        outputs → results, as `Head.decode`.
+    atom_tolerance_angstrom : float
+        See `score_atoms`.
+    group : ProcessGroup
+        The processes that share the images as `InOrder` does.
+    """
+
+    records: RecordFile
+    truth: str
+    metrics: tuple[str, ...]
+    decode: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    atom_tolerance_angstrom: float
+    group: ProcessGroup = ALONE
+
+    def __call__(self, outputs: Iterable[npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float64]]:
+        """Score every image of this process by itself; an image that was cut is put together first.
+
+        Parameters
+        ----------
+        outputs : iterable of ndarray, shape (batch, height, width, channels)
+            Of all images of this process in order, in batches of any size.
+
+        Returns
+        -------
+        dict of str to ndarray of float64, shape (num_images,)
+            By metric. NaN where outputs are not finite.
+
+        Raises
+        ------
+        ValueError
+            If there are outputs of fewer or more images.
+        """
+        metrics = _find_computable([METRICS[name] for name in self.metrics], self.records)
+        whole_images = self.records.list_whole_images()
+        left = whole_images[self.group.find_share(len(whole_images))]
+        scores: dict[str, list[float]] = {metric.name: [] for metric in metrics}
+        waiting: list[npt.NDArray[Any]] = []
+        for batch in outputs:
+            waiting.extend(batch)
+            while left and len(waiting) >= len(left[0]):
+                tiles = left.pop(0)
+                own = np.stack(waiting[: len(tiles)])
+                del waiting[: len(tiles)]
+                case = self._make_case(self.records.assemble(self.decode(own), tiles)[None], tiles, metrics)
+                is_finite = np.isfinite(own).all()  # of logits that are not, the labels would not tell
+                for metric in metrics:
+                    scores[metric.name].extend(metric.collect(case)[metric.name] if is_finite else [np.nan])
+        if left or waiting:
+            raise ValueError(f"outputs of {len(waiting)} tiles too many, and of {len(left)} images too few")
+        return {name: np.array(values, np.float64) for name, values in scores.items()}
+
+    def _make_case(self, result: npt.NDArray[Any], tiles: npt.NDArray[np.intp], metrics: Sequence[Metric]) -> Case:
+        return _make_case(
+            result,
+            self.records.read_whole(self.truth, tiles)[None],
+            self.records,
+            [tiles],
+            needs={need for metric in metrics for need in metric.needs},
+            atom_tolerance_angstrom=self.atom_tolerance_angstrom,
+        )
+
+
 def choose_metrics(records: RecordFile, truth: str) -> list[Metric]:
     """Choose the metrics of a truth for which the records have all that they need."""
+    return _find_computable(list_metrics(FIELDS[truth].kind), records)
+
+
+def _find_computable(metrics: Iterable[Metric], records: RecordFile) -> list[Metric]:
     return [
         metric
-        for metric in list_metrics(FIELDS[truth].kind)
+        for metric in metrics
         if all(need in records for need in metric.needs) and metric.needs_label in ("", *records.label_names)
     ]
 

@@ -6,10 +6,12 @@ Keras is imported where a network is built, so that the settings are known witho
 from emdenoise.config.base import NetworkSettings
 from emdenoise.models.contract import Architecture, Network, Ports
 from emdenoise.models.dncnn import DNCNN
+from emdenoise.models.resunet import RESUNET
 from emdenoise.models.unet import UNET
 
 MODELS: dict[str, Architecture] = {
     "unet": UNET,
+    "resunet": RESUNET,
     "dncnn": DNCNN,
 }
 

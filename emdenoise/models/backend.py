@@ -1,7 +1,8 @@
-"""What differs between the backends of Keras: determinism, compilation, the device's name."""
+"""What differs between the backends of Keras: determinism, compilation, when losses arrive, the device's name."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import keras
 
@@ -18,6 +19,7 @@ def prepare_backend(settings: TrainingSettings, seed: int) -> None:
     seed : int
         Seed of the run; starting weights and dropout follow from it.
     """
+    let_memory_grow()
     keras.utils.set_random_seed(derive_seed(seed, "weights"))
     keras.config.set_dtype_policy(settings.precision)
     if keras.backend.backend() == "tensorflow":
@@ -25,6 +27,20 @@ def prepare_backend(settings: TrainingSettings, seed: int) -> None:
 
         if settings.deterministic:
             tensorflow.config.experimental.enable_op_determinism()
+
+
+def let_memory_grow() -> None:
+    """Let TensorFlow take memory of the accelerators as it needs it, not all at once; must come before its first use.
+
+    JAX decides that when it is loaded, by its variable ``XLA_PYTHON_CLIENT_PREALLOCATE``.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow
+
+    for device in tensorflow.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError):  # somebody used it before, and its memory is given out already
+            tensorflow.config.experimental.set_memory_growth(device, enable=True)
 
 
 @contextmanager
@@ -51,6 +67,64 @@ def choose_compilation() -> bool:
 
         return bool(tensorflow.config.list_physical_devices("GPU"))
     return True
+
+
+class LossesOnDevice:
+    """The train function of a compiled network, whose losses stay on the device.
+
+    `train_on_batch` of Keras turns the losses into numbers, and so waits for the device at every step. From this
+    function it gets no losses; they are kept here.
+
+    Parameters
+    ----------
+    function : callable
+        What `make_train_function` of Keras made.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.losses: dict[str, Any] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Learn from a batch; gives what Keras expects, without the losses."""
+        result = self._function(*arguments)
+        if not isinstance(result, tuple):
+            self.losses = result
+            return {}
+        self.losses, state = result  # JAX gives the weights, too
+        return {}, state
+
+
+def learn_batch(model: keras.Model, inputs: Any, targets: Any) -> dict[str, Any]:
+    """Train a compiled network on one batch, without waiting for the device.
+
+    Parameters
+    ----------
+    model : keras.Model
+    inputs, targets : ndarray, or dict or list of ndarray
+        As `train_on_batch` takes them; JAX may go on reading them, so nobody may change them afterwards.
+
+    Returns
+    -------
+    dict of str to tensor
+        Scalars on the device, by the name of the loss; `fetch` gives the numbers.
+    """
+    model.make_train_function()
+    if not isinstance(model.train_function, LossesOnDevice):
+        model.train_function = LossesOnDevice(model.train_function)
+    model.reset_metrics()  # whether Keras adds up the batches before does not matter
+    model.train_on_batch(inputs, targets, return_dict=True)
+    losses: dict[str, Any] = model.train_function.losses
+    return losses
+
+
+def fetch(values: Sequence[Any]) -> list[float]:
+    """Give scalars on the device as numbers, exactly; waits until the device has computed them."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        values = jax.device_get(list(values))  # all of them are on their way before the first is waited for
+    return [float(keras.ops.convert_to_numpy(value)) for value in values]
 
 
 def list_accelerators() -> list[str]:

@@ -28,7 +28,7 @@ class Engine(Protocol):
     def scope(self) -> AbstractContextManager[Any]:
         """Give the context in which networks are built and loaded."""
 
-    def make_step(self, model: keras.Model) -> Callable[[Images, Images], float]:
+    def make_step(self, model: keras.Model) -> Callable[[Images, Images], Any]:
         """Make the step of a compiled network: from the share of this process to the mean loss of the batch."""
 
     def predict(self, model: keras.Model, images: Images) -> Images:
@@ -83,7 +83,7 @@ class TensorFlowProcesses:
         scope: AbstractContextManager[Any] = self._strategy.scope()
         return scope
 
-    def make_step(self, model: keras.Model) -> Callable[[Images, Images], float]:
+    def make_step(self, model: keras.Model) -> Callable[[Images, Images], Any]:
         """Make the step: gradients of the mean over the whole batch, normalisation by the whole batch."""
         tensorflow, strategy = self._tensorflow, self._strategy
         for layer in model.layers:
@@ -102,7 +102,7 @@ class TensorFlowProcesses:
         def step(inputs: Any, targets: Any) -> Any:
             return strategy.reduce("SUM", strategy.run(learn, args=(inputs, targets)), axis=None)
 
-        return lambda inputs, targets: float(step(tensorflow.constant(inputs), tensorflow.constant(targets)))
+        return lambda inputs, targets: step(tensorflow.constant(inputs), tensorflow.constant(targets))
 
     def predict(self, model: keras.Model, images: Images) -> Images:
         """Apply the network to images of this process alone."""
@@ -128,7 +128,7 @@ class JaxProcesses:
         """Give no context: the distribution holds for all that Keras does."""
         return nullcontext()
 
-    def make_step(self, model: keras.Model) -> Callable[[Images, Images], float]:
+    def make_step(self, model: keras.Model) -> Callable[[Images, Images], Any]:
         """Make the step of Keras itself, which sees the whole batch."""
         import jax
 

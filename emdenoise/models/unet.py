@@ -1,7 +1,8 @@
 """The U-Net of the STFC benchmark, the network of the closed division.
 
-With the default settings it has the layers of sciml-bench's ``em_denoise`` and mlcube_examples' ``emdenoise``:
-blocks of 8, 16, 32 and 64 filters, nearest-neighbour upsampling, 123,441 parameters.
+With the default settings it is the network of mlcube_examples' ``emdenoise``: blocks of 8, 16, 32 and 64 filters,
+nearest-neighbour upsampling, 123,441 parameters. That of sciml-bench's ``em_denoise`` has the same weights and
+upsamples bilinearly; ``benchmarks/comparability`` compares all three.
 """
 
 from functools import partial

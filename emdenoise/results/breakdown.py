@@ -64,7 +64,7 @@ def average_over_log_dose(doses_e_per_angstrom2: Sequence[float], means: Sequenc
 
     Examples
     --------
-    >>> average_over_log_dose([100, 1000, 10000], [0.0, 1.0, 1.0])
+    >>> round(average_over_log_dose([100, 1000, 10000], [0.0, 1.0, 1.0]), 9)
     0.75
     """
     known = [(np.log(dose), mean) for dose, mean in zip(doses_e_per_angstrom2, means, strict=True) if mean is not None]

@@ -6,6 +6,7 @@ checker of MLCommons.
 
 import io
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ def _tell(
     yield Event(run_started_ms, "end", "init_stop")
     yield Event(run_started_ms, "start", "run_start")
     judged = "validation_loss" if target is None else target.quantity
+    key = "eval_accuracy" if target is not None and target.is_larger_better else "eval_error"
     for epoch in history:
         number = {"epoch_num": epoch["epoch"]}
         begun_ms = int(epoch["started_at_ms"])
@@ -140,7 +142,7 @@ def _tell(
         yield Event(begun_ms, "start", "epoch_start", metadata=number)
         yield Event(trained_ms, "end", "epoch_stop", metadata=number)
         yield Event(trained_ms, "start", "eval_start", metadata=number)
-        yield Event(judged_ms, "event", "eval_error", epoch.get(judged), number)
+        yield Event(judged_ms, "event", key, epoch.get(judged), number)
         yield Event(judged_ms, "end", "eval_stop", metadata=number)
         is_reached = target is not None and target.is_reached(epoch)
         if is_reached or epoch is history[-1]:
@@ -202,25 +204,30 @@ def measure_time_to_quality(events: Sequence[Event]) -> float | None:
     return (times["run_stop"].time_ms - times["run_start"].time_ms) / 1000
 
 
-def average_times(times_s: Sequence[float]) -> float | None:
+def average_times(times_s: Sequence[float | None]) -> float | None:
     """Average the times of several runs as MLPerf does: without the fastest and the slowest.
+
+    A run that missed the target is infinitely slow: one of them is dropped as the slowest, and with two there is no
+    time.
 
     Parameters
     ----------
-    times_s : sequence of float
-        Of the runs that reached the target [s].
+    times_s : sequence of float or None
+        Of all runs [s]; None for a run that missed the target.
 
     Returns
     -------
     float or None
-        None for fewer than five runs.
+        Infinite where two or more runs missed the target; None for fewer than five runs.
 
     Examples
     --------
     >>> average_times([9.0, 10.0, 11.0, 12.0, 90.0])
     11.0
+    >>> average_times([9.0, 10.0, None, 11.0, 12.0]), average_times([9.0, None, None, 11.0, 12.0])
+    (11.0, inf)
     """
     if len(times_s) < NUM_RUNS:
         return None
-    kept = sorted(times_s)[1:-1]
+    kept = sorted(math.inf if time_s is None else time_s for time_s in times_s)[1:-1]
     return sum(kept) / len(kept)

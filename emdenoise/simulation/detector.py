@@ -1,12 +1,13 @@
 """What the illumination and the detector do to a noise-free image.
 
-The four steps in the order in which they happen: beam profile, counting of electrons, dead
-pixels, readout. Every step keeps the scale of the image: electrons are divided by the mean
+The five steps in the order in which they happen: beam profile, spread of electrons among pixels,
+counting, dead pixels, readout. Every step keeps the scale of the image: electrons are divided by the mean
 number of electrons that vacuum receives. The physics is written out in ``docs/benchmark/data.md``.
 """
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import correlate1d
 
 from emdenoise.arrays import FloatImage
 
@@ -48,6 +49,48 @@ def make_beam_profile(
     )
     profile = np.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * width_fraction**2))
     return (profile / profile.mean()).astype(np.float32)
+
+
+def spread_electrons(intensity: FloatImage, *, mtf_at_nyquist: float) -> FloatImage:
+    """Blur the expected image as a detector does that counts some electrons in a neighbouring pixel.
+
+    Along each axis an electron is counted in its own pixel with probability (1 + M) / 2, and in either neighbour with
+    (1 - M) / 4. So the modulation transfer function is [(1 + M) / 2 + (1 - M) / 2 cos(π q / q_N)] along each axis, with
+    the value M at the Nyquist frequency q_N; it is that of any symmetric sharing with the next pixels. The electrons
+    are counted afterwards, each once: the noise of the image stays independent from pixel to pixel.
+
+    Parameters
+    ----------
+    intensity : ndarray of float32, shape (height, width)
+        Expected intensity where the electrons arrive, at least 0.
+    mtf_at_nyquist : float
+        M, in [0, 1]; 1 is a perfect detector.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width)
+        At least 0; same mean as `intensity`: what leaves at the border comes back, as from the image mirrored there.
+
+    Raises
+    ------
+    ValueError
+        If `mtf_at_nyquist` is outside [0, 1].
+
+    Examples
+    --------
+    >>> stripes = np.tile(np.array([1.5, 0.5], np.float32), (4, 2))  # at the Nyquist frequency along the rows
+    >>> spread_electrons(stripes, mtf_at_nyquist=0.4)[0, 1:3]
+    array([0.8, 1.2], dtype=float32)
+    """
+    if not 0 <= mtf_at_nyquist <= 1:
+        raise ValueError(f"mtf_at_nyquist is {mtf_at_nyquist}; it must be in [0, 1]")
+    if mtf_at_nyquist == 1:
+        return intensity
+    shares = np.array([1 - mtf_at_nyquist, 2 + 2 * mtf_at_nyquist, 1 - mtf_at_nyquist]) / 4
+    blurred: FloatImage = correlate1d(
+        correlate1d(intensity, shares, axis=0, mode="reflect"), shares, axis=1, mode="reflect"
+    )
+    return blurred
 
 
 def apply_shot_noise(

@@ -1,11 +1,10 @@
 """A transmission electron microscope: from atoms to the noise-free image.
 
-The multislice is abTEM's (doi:10.12688/openreseurope.13015.2); so is the image, to the bit, but its transfer function
-is written out, for speed. What the detector adds is in `noise.py`.
+The transmission function is abTEM's (doi:10.12688/openreseurope.13015.2); so is the image, to the bit, but its transfer
+function is written out, for speed. The potential is in `potential.py`, and what the detector adds in `detector.py`.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import abtem
 import numpy as np
@@ -13,10 +12,10 @@ import numpy.typing as npt
 from abtem.core.complex import abs2, complex_exponential
 from abtem.core.energy import energy2wavelength
 from abtem.core.fft import ifft2
-from abtem.parametrizations import LobatoParametrization
 from ase import Atoms
 
 from emdenoise.arrays import FloatImage
+from emdenoise.simulation.potential import ThermalProjection
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,16 @@ class Optics:
         Cs [µm]; negative in a corrected microscope set for bright atoms.
     focal_spread_angstrom : float
         1/e half-width of the focus from chromatic aberration, √2 of its standard deviations, as in abTEM [Å].
+    convergence_semiangle_mrad : float
+        1/e half-width of the directions from which the beam arrives, √2 of their standard deviations along an axis, as
+        abTEM's angular spread [mrad]; 0 is a parallel beam.
     """
 
     voltage_kv: float
     defocus_angstrom: float
     spherical_aberration_um: float
     focal_spread_angstrom: float
+    convergence_semiangle_mrad: float = 0.0
 
 
 def configure_abtem() -> None:
@@ -56,22 +59,23 @@ def configure_abtem() -> None:
     )
 
 
-@cache
-def _load_scattering_factors() -> LobatoParametrization:
-    """Read abTEM's table once; by its name it would be read from the disk for each specimen."""
-    return LobatoParametrization()
-
-
-def compute_exit_wave(atoms: Atoms, *, voltage_kv: float, num_pixels: int) -> abtem.Waves:
+def compute_exit_wave(
+    atoms: Atoms, *, voltage_kv: float, thermal_displacement_angstrom: float, num_pixels: int
+) -> abtem.Waves:
     """Send a plane wave of amplitude 1 through the specimen.
+
+    The image of this wave is the average over the thermal motion to 0.5 % of its contrast: what is missing are the
+    electrons that heat scatters beside the lattice's reflections (a test compares the two).
 
     Parameters
     ----------
     atoms : ase.Atoms
-        Orthogonal box whose height holds all atoms. They scatter in one slice and the wave is taken at the
-        specimen: for one layer of carbon, fine slices change the contrast by about 1 % (a test shows it).
+        Orthogonal box whose height holds all atoms, at their mean positions. They scatter in one slice and the wave is
+        taken at the specimen: for one layer of carbon, fine slices change the contrast by about 1 % (a test shows it).
     voltage_kv : float
         Accelerating voltage [kV].
+    thermal_displacement_angstrom : float
+        Root mean square displacement of each atom along each axis [Å]; see `ThermalProjection`.
     num_pixels : int
         Pixels along each side of the box.
 
@@ -86,8 +90,7 @@ def compute_exit_wave(atoms: Atoms, *, voltage_kv: float, num_pixels: int) -> ab
         atoms,
         gpts=num_pixels,
         slice_thickness=atoms.cell[2, 2],
-        parametrization=_load_scattering_factors(),
-        projection="infinite",
+        integrator=ThermalProjection(thermal_displacement_angstrom),
     ).build(lazy=False)
     transmission = potential[0].transmission_function(energy)
     # Times the plane wave, which is 1 everywhere before the specimen.
@@ -96,7 +99,10 @@ def compute_exit_wave(atoms: Atoms, *, voltage_kv: float, num_pixels: int) -> ab
 
 
 def form_image(exit_wave: abtem.Waves, optics: Optics) -> FloatImage:
-    """Image an exit wave with aberrations and partial temporal coherence.
+    """Image an exit wave with aberrations and partial coherence, temporal and spatial.
+
+    Both kinds of coherence are envelopes of the transfer function (quasi-coherent imaging): exact for what is linear in
+    the scattered wave, which for graphene is all but 2 to 3 % of the contrast.
 
     Parameters
     ----------
@@ -123,7 +129,8 @@ def _compute_transfer(frequencies: npt.NDArray[np.float32], optics: Optics) -> n
     """Compute one quadrant of the transfer function, whose four are alike; the same bits as abTEM's for all of them.
 
     Kirkland, Advanced Computing in Electron Microscopy, chapter 3 (doi:10.1007/978-3-030-33260-0); frequencies are
-    those of an axis [1/Å].
+    those of an axis [1/Å]. The spatial envelope is exp(-(π α_s / λ)² (C₃₀ α³ - Δf α)²): a beam that is tilted
+    by β shifts what frequency α / λ contributes by β times the slope of the path; α_s is the tilt where it is 1/e.
     """
     wavelength = energy2wavelength(optics.voltage_kv * 1e3)
     angles = np.sqrt(frequencies[:, None] ** 2 + frequencies**2) * np.float32(wavelength)
@@ -132,5 +139,8 @@ def _compute_transfer(frequencies: npt.NDArray[np.float32], optics: Optics) -> n
         angles**4 * np.float32(spherical_aberration_angstrom) / 4 - angles**2 * np.float32(optics.defocus_angstrom) / 2
     )
     envelope = np.exp(-((np.float32(np.pi / 2 / wavelength * optics.focal_spread_angstrom) * angles**2) ** 2))
+    if optics.convergence_semiangle_mrad > 0:
+        slope = angles**3 * np.float32(spherical_aberration_angstrom) - angles * np.float32(optics.defocus_angstrom)
+        envelope *= np.exp(-((np.float32(np.pi / wavelength * optics.convergence_semiangle_mrad * 1e-3) * slope) ** 2))
     transfer: npt.NDArray[np.complex64] = complex_exponential(np.float32(-2 * np.pi / wavelength) * path) * envelope
     return transfer

@@ -19,10 +19,16 @@ from emdenoise.dataset.record import Record, Split
 from emdenoise.files.worker import WorkerPool
 from emdenoise.processes import count_processors
 from emdenoise.seeding import make_generator
-from emdenoise.simulation.detector import apply_dead_pixels, apply_readout_noise, apply_shot_noise, make_beam_profile
+from emdenoise.simulation.detector import (
+    apply_dead_pixels,
+    apply_readout_noise,
+    apply_shot_noise,
+    make_beam_profile,
+    spread_electrons,
+)
 from emdenoise.simulation.labels import paint_mask
 from emdenoise.simulation.microscope import Optics, compute_exit_wave, configure_abtem, form_image
-from emdenoise.simulation.specimens import DEFECTS, Sheet, displace, make_lattice, ripple, to_atoms
+from emdenoise.simulation.specimens import DEFECTS, Sheet, make_lattice, ripple, to_atoms
 
 BOX_HEIGHT_ANGSTROM = 12.0
 
@@ -40,7 +46,7 @@ def make_specimen(settings: SimulationSettings, side_angstrom: float, rng: np.ra
     Returns
     -------
     (str, Sheet)
-        Kind of defect and the sheet with ripples and thermal displacements.
+        Kind of defect and the sheet with ripples; its atoms are where they are on average.
     """
     kind = settings.defects[rng.integers(len(settings.defects))]
     sheet = make_lattice(side_angstrom, rng.uniform(0, np.pi / 3), rng.uniform(-1, 1, 2))
@@ -49,8 +55,7 @@ def make_specimen(settings: SimulationSettings, side_angstrom: float, rng: np.ra
         rng.uniform(*settings.ripple_height_angstrom),
         rng.uniform(*settings.ripple_wavelength_angstrom),
     )
-    sheet = ripple(sheet, height_angstrom=height, wavelength_angstrom=wavelength, rng=rng)
-    return kind, displace(sheet, displacement_angstrom=settings.thermal_displacement_angstrom, rng=rng)
+    return kind, ripple(sheet, height_angstrom=height, wavelength_angstrom=wavelength, rng=rng)
 
 
 def draw_optics(settings: SimulationSettings, rng: np.random.Generator) -> Optics:
@@ -65,6 +70,7 @@ def draw_optics(settings: SimulationSettings, rng: np.random.Generator) -> Optic
         defocus_angstrom=float(scherzer_angstrom * rng.uniform(*settings.defocus_scherzer)),
         spherical_aberration_um=spherical_aberration_um,
         focal_spread_angstrom=rng.uniform(*settings.focal_spread_angstrom),
+        convergence_semiangle_mrad=settings.convergence_semiangle_mrad,
     )
 
 
@@ -85,7 +91,8 @@ def simulate_image(
     Returns
     -------
     noisy, clean : ndarray of float32, shape (image_size_px, image_size_px)
-        Intensity in the window of the settings; vacuum is 0.5 in the default one.
+        Intensity in the window of the settings; vacuum is 0.5 in the default one. `clean` is what an even beam and a
+        perfect detector give at unlimited dose.
     attributes : dict of str to float
         The drawn conditions.
     """
@@ -101,7 +108,8 @@ def simulate_image(
         rng.uniform(*settings.readout_noise_electrons),
     )
     profile = make_beam_profile(clean.shape, width_fraction=beam_width, centre_fraction=(beam_row, beam_column))
-    noisy = apply_shot_noise(clean * profile, electrons_per_pixel=electrons_per_pixel, rng=rng)
+    expected = spread_electrons(clean * profile, mtf_at_nyquist=settings.detector_mtf_at_nyquist)
+    noisy = apply_shot_noise(expected, electrons_per_pixel=electrons_per_pixel, rng=rng)
     noisy = apply_dead_pixels(noisy, dead_fraction=dead_fraction, rng=rng)
     noisy = apply_readout_noise(noisy, readout_noise=readout_electrons / electrons_per_pixel, rng=rng)
     window = IntensityScale.from_window(*settings.intensity_window)
@@ -110,12 +118,14 @@ def simulate_image(
         "defocus_angstrom": optics.defocus_angstrom,
         "spherical_aberration_um": optics.spherical_aberration_um,
         "focal_spread_angstrom": optics.focal_spread_angstrom,
+        "convergence_semiangle_mrad": optics.convergence_semiangle_mrad,
         "pixel_size_angstrom": pixel_size_angstrom,
         "dose_e_per_angstrom2": dose,
         "electrons_per_unit_intensity": electrons_per_pixel / window.scale,
         "beam_width_fraction": beam_width,
         "beam_row_fraction": beam_row,
         "beam_column_fraction": beam_column,
+        "detector_mtf_at_nyquist": settings.detector_mtf_at_nyquist,
         "dead_pixel_fraction": dead_fraction,
         "readout_noise_electrons": readout_electrons,
         **window.to_attributes(),
@@ -147,7 +157,10 @@ def simulate_specimen(settings: SimulationSettings, seed: int, stream: str, inde
     margin, size = settings.margin_px, settings.image_size_px
     kind, sheet = make_specimen(settings, (size + 2 * margin) * pixel_size, rng)
     exit_wave = compute_exit_wave(
-        to_atoms(sheet, BOX_HEIGHT_ANGSTROM), voltage_kv=settings.voltage_kv, num_pixels=size + 2 * margin
+        to_atoms(sheet, BOX_HEIGHT_ANGSTROM),
+        voltage_kv=settings.voltage_kv,
+        thermal_displacement_angstrom=settings.thermal_displacement_angstrom,
+        num_pixels=size + 2 * margin,
     )
     atoms_px = sheet.flat / pixel_size - margin
     mask = paint_mask(

@@ -1,7 +1,7 @@
 """Defective graphene as atoms: the specimens that the microscope of this benchmark looks at.
 
-Atoms only: how they are imaged is in `microscope.py`. Structures are geometric, not relaxed:
-the forces that would move atoms by a few hundredths of an Å around a defect are left out.
+Atoms only, at their mean positions: how heat smears them is in `potential.py`, how they are imaged in `microscope.py`.
+Structures are geometric, not relaxed: the forces that would move atoms around a defect are left out.
 """
 
 from collections.abc import Callable
@@ -214,23 +214,6 @@ def ripple(sheet: Sheet, *, height_angstrom: float, wavelength_angstrom: float, 
     positions = np.column_stack([foreshorten(sheet.flat), sheet.positions[:, 2] + height])
     discs = np.column_stack([foreshorten(sheet.defects[:, :2]), sheet.defects[:, 2]])
     return replace(sheet, positions=positions, defects=discs)
-
-
-def displace(sheet: Sheet, *, displacement_angstrom: float, rng: np.random.Generator) -> Sheet:
-    """Move each atom as heat does at one instant: normal, independent (Einstein model).
-
-    Parameters
-    ----------
-    sheet : Sheet
-    displacement_angstrom : float
-        Root mean square along each axis [Å].
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Sheet
-    """
-    return replace(sheet, positions=sheet.positions + rng.normal(0, displacement_angstrom, sheet.positions.shape))
 
 
 def to_atoms(sheet: Sheet, height_angstrom: float) -> Atoms:

@@ -1,5 +1,7 @@
 """The source `em_graphene_sim`: simulated graphene of the STFC SciML benchmark, in public object stores.
 
+Its file layout is read and written here, so that the STFC codes can see the same images as this benchmark.
+
 Its folders of experimental images (`inference/`) have no use in training and are not fetched.
 """
 
@@ -16,7 +18,10 @@ from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, RowImage, keep_scale
 from emdenoise.dataset.record import Record, Source, Split
+from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError, MissingInputError
+from emdenoise.files.atomic import write_atomically
+from emdenoise.files.full_disk import create_hdf5
 from emdenoise.files.sandbox import call_sandboxed
 from emdenoise.progress import Progress
 from emdenoise.seeding import make_generator
@@ -27,8 +32,12 @@ ENDPOINTS = ("https://s3.echo.stfc.ac.uk", "https://sdsc.osn.xsede.org")
 ADDRESS = "s3://sciml-datasets/ms/em_graphene_sim"
 FILES = tuple(f"{folder}/graphene_img_{kind}.h5" for folder in ("train", "test") for kind in ("noise", "clean"))
 IMAGE_SHAPE = (256, 256, 1)
+FIELDS_OF_FILES = {"noise": "noisy", "clean": "clean"}
+"""What a record calls the images of each kind of file."""
 VALUE_BOUNDS = (-1.0, 3.0)
 """Intensity is near [0, 1]; beyond these bounds it has another scale."""
+NOISY_BOUNDS = (-4.0, 8.0)
+"""The same for noisy images: at 8 electrons a pixel, counts of 0 and of 35 are stored as -0.75 and as 4.8."""
 NUM_READ_TOGETHER = 4
 """Images of a file; few, so that memory does not grow."""
 REMEDY = "delete the file and run the download task again, with another data.mirror if it stays so"
@@ -198,19 +207,65 @@ def read_images(path: Path, name: str, indices: Sequence[int]) -> list[FloatImag
 def _read_image(file: h5py.File, name: str, index: int) -> FloatImage:
     with _explain_damage(name, f"image {index}"):
         image: FloatImage = file["images"][index][..., 0]
-    low, high = float(image.min()), float(image.max())
-    if not np.isfinite(image).all():
-        raise DataError(f"{name}: image {index} holds NaN or infinite values; expected finite ones; {REMEDY}.")
-    if low < VALUE_BOUNDS[0] or high > VALUE_BOUNDS[1]:
-        raise DataError(f"{name}: image {index} spans [{low:g}, {high:g}]; expected values near [0, 1]; {REMEDY}.")
+    _check_values(image, f"{name}: image {index}", remedy=REMEDY, is_noisy="noise" in name)
     return image
+
+
+def _check_values(image: FloatImage, name: str, *, remedy: str, is_noisy: bool) -> None:
+    low, high = float(image.min()), float(image.max())
+    lowest, highest = NOISY_BOUNDS if is_noisy else VALUE_BOUNDS
+    if not np.isfinite(image).all():
+        raise DataError(f"{name} holds NaN or infinite values; expected finite ones; {remedy}.")
+    if low < lowest or high > highest:
+        raise DataError(f"{name} spans [{low:g}, {high:g}]; expected values near [0, 1]; {remedy}.")
+
+
+def write_pairs(folder: Path, part: str, records: RecordFile, progress: Progress) -> None:
+    """Write the noisy and clean images of a file of records, image by image, as this source stores them.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``PART/graphene_img_noise.h5`` and ``PART/graphene_img_clean.h5``.
+    part : str
+        ``"train"`` or ``"test"``.
+    records : RecordFile
+        Whole images of 256 × 256 pixels, with noise-free ones.
+    progress : Progress
+
+    Raises
+    ------
+    DataError
+        If the images have another size, no noise-free ones, or values that the layout's readers would refuse.
+    StorageError
+        If the files cannot be written.
+    """
+    if records.image_shape != IMAGE_SHAPE[:2] or records.has_tiles:
+        height, width = records.image_shape
+        found = f"tiles of {height} × {width} pixels" if records.has_tiles else f"{height} × {width} pixels"
+        raise DataError(
+            f"{records.name}: images are {found}; the layout of {FOLDER} holds whole images of 256 × 256; choose such "
+            "a source, or set simulation.image_size_px to 256, and run download and preprocess again."
+        )
+    remedy = "choose a simulation.intensity_window and doses that keep it there, and run download and preprocess again"
+    for name in (name for name in FILES if name.startswith(part)):
+        kind = name.rsplit("_", 1)[1].removesuffix(".h5")
+        with write_atomically(folder / name) as partial, create_hdf5(partial) as (file, raw):
+            images = file.create_dataset("images", (len(records), *IMAGE_SHAPE), np.float32)
+            for index in range(len(records)):
+                image = records.read(FIELDS_OF_FILES[kind], slice(index, index + 1))[0]
+                label = f"{records.name}: {FIELDS_OF_FILES[kind]} image {index}"
+                _check_values(image, label, remedy=remedy, is_noisy=kind == "noise")
+                images[index] = image[..., np.newaxis]
+                raw.check()
+                progress.step(f"write {name}", index + 1, len(records))
 
 
 def choose_em_graphene_sim_scales(
     images: Sequence[RowImage], config: RunConfig, name: str
 ) -> tuple[IntensityScale, ...]:
     """Leave intensities as they are; raises `DataError` where they have another scale."""
-    return keep_scale(images, IntensityScale(), VALUE_BOUNDS, name=name, source=FOLDER)
+    return keep_scale(images, IntensityScale(), NOISY_BOUNDS, name=name, source=FOLDER)
 
 
 EM_GRAPHENE_SIM = Source(

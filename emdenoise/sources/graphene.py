@@ -20,7 +20,7 @@ from emdenoise.sources.signatures import Signature, compare, sign
 REFERENCE_SIGNATURES = "graphene_signatures.json"
 """In this package: signatures of the recipes of the committed parameters files, by recipe and split."""
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised by any change of the code that changes a simulated pixel."""
 MANY_IMAGES = 256
 """From so many on it pays to start processes, which takes seconds."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from emdenoise.tasks import Outcome
-from emdenoise.tools import check, crate, export, listing, predict, study, submit, verify
+from emdenoise.tools import check, crate, export, listing, predict, stfc, study, submit, verify
 
 TOOLS: dict[str, Callable[..., Outcome]] = {
     "study": study.run_study,
@@ -14,5 +14,6 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
     "crate": crate.crate,
     "predict": predict.predict,
     "export": export.export,
+    "export-stfc": stfc.export_stfc,
     "list": listing.list_names,
 }

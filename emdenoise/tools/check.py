@@ -1,5 +1,6 @@
 """`emdenoise check`: judges a package as an outsider would."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from emdenoise.tools.packages import Submission
 
 TEST_TIMEOUT_S = 3600
+MISSED = "missed"
+"""A run that did not reach the target."""
+NOT_CONVERGED = "did not converge"
+"""Runs of which two or more missed the target."""
 
 
 @hold_folders(writes=("work_dir",))
@@ -61,11 +66,21 @@ def _accept(submission: "Submission") -> Outcome:
         f"ACCEPTED: nothing is wrong with the package. {package.organisation}, {package.workload}, "
         f"division {package.division}, source {data.source}, commit {package.commit[:12]}."
     )
-    return Outcome(message, _tabulate(submission))
+    return Outcome(message, tabulate_runs(submission))
 
 
-def _tabulate(submission: "Submission") -> list[list[str]]:
-    """Make the table of an accepted package: score and time of each run, and the times by the rules."""
+def tabulate_runs(submission: "Submission") -> list[list[str]]:
+    """Make the table of an accepted package: score and time of each run, and the times by the rules.
+
+    Parameters
+    ----------
+    submission : Submission
+
+    Returns
+    -------
+    list of list of str
+        Heading, one row a run, and the average: ``did not converge`` where two runs or more missed the target.
+    """
     from emdenoise.results.mllog import average_times, measure_time_to_quality
     from emdenoise.tools.packing import make_events
     from emdenoise.workloads import WORKLOADS
@@ -80,15 +95,16 @@ def _tabulate(submission: "Submission") -> list[list[str]]:
         staging_s = run.records["download"].duration_s + run.records["preprocess"].duration_s
         times_s.append((None, None) if time_s is None else (time_s, time_s + staging_s))
         score = run.scores["methods"]["network"][workload.main_metric]["mean"]
-        rows.append([run.name, str(run.config.seed), *map(_show, (score, *times_s[-1]))])
-    averages_s = [
-        average_times([time_s for time_s in clock if time_s is not None]) for clock in zip(*times_s, strict=True)
-    ]
-    return [*rows, ["by the rules", "", "", *map(_show, averages_s)]]
+        shown = [MISSED if time_s is None else f"{time_s:.4g}" for time_s in times_s[-1]]
+        rows.append([run.name, str(run.config.seed), "–" if score is None else f"{score:.4g}", *shown])
+    averages_s = [average_times(clock) for clock in zip(*times_s, strict=True)]
+    return [*rows, ["by the rules", "", "", *map(_show_average, averages_s)]]
 
 
-def _show(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+def _show_average(time_s: float | None) -> str:
+    if time_s is None:
+        return "–"
+    return f"{time_s:.4g}" if math.isfinite(time_s) else NOT_CONVERGED
 
 
 def _rescore(run_dir: Path, work_dir: Path) -> list[str]:

@@ -57,7 +57,7 @@ class Row:
         To the first variant with as many images, seed by seed; None for the first variant itself.
     epochs_to_reference, seconds_to_reference : float or None
         Mean over seeds of the epochs and the time of training [s] until the validation score is what the first variant
-        ends with; None where a seed does not get there.
+        ends with; None where a seed does not get there, which is infinitely slow.
     num_reached : int
         Seeds that get there.
     pretraining_s : float
@@ -146,6 +146,7 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
         base = {seed: known_base[seed] for seed in own if seed in known_base}
         reached = [_find_epoch(own[seed], base[seed], metrics[0]) for seed in base]
         known = [figures for figures in reached if figures is not None]
+        is_time_known = bool(known) and len(known) == len(reached)
         scores = {name: _average([figures["scores"][name] for figures in own.values()]) for name in metrics}
         differences = {
             name: _average([own[seed]["scores"][name] - base[seed]["scores"][name] for seed in base])
@@ -163,8 +164,8 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
                 other_scores={name: scores[name] for name in metrics[1:]},
                 difference=differences.get(metrics[0]),
                 other_differences={name: differences[name] for name in metrics[1:] if name in differences},
-                epochs_to_reference=float(np.mean([epochs for epochs, _ in known])) if known else None,
-                seconds_to_reference=float(np.mean([seconds for _, seconds in known])) if known else None,
+                epochs_to_reference=float(np.mean([epochs for epochs, _ in known])) if is_time_known else None,
+                seconds_to_reference=float(np.mean([seconds for _, seconds in known])) if is_time_known else None,
                 num_reached=len(known),
                 pretraining_s=float(np.mean([figures["pretraining_s"] for figures in own.values()])),
             )
@@ -253,14 +254,15 @@ def _find_epoch(own: dict[str, Any], base: dict[str, Any], metric: str) -> tuple
     if not own["history"] or not base["history"]:
         return None
     name, sign = f"validation_{metric}", 1
-    if name not in own["history"][0]:
+    if any(name not in run["history"][0] for run in (own, base)):
         name, sign = "validation_loss", -1
     elif (found := find_metric(metric)) is not None and not found[0].is_larger_better:
         sign = -1
-    seconds = 0.0
+    seconds, wanted = 0.0, base["history"][-1][name]
     for figures in own["history"]:
         seconds += figures["train_s"]
-        if sign * figures[name] >= sign * base["history"][-1][name]:
+        # A record has null where a score was no number.
+        if None not in (figures[name], wanted) and sign * figures[name] >= sign * wanted:
             return figures["epoch"], seconds
     return None
 
@@ -283,5 +285,6 @@ def _show_with_difference(row: Row, name: str) -> str:
 
 
 def _show_reached(value: float | None, row: Row) -> str:
-    share = "" if row.num_reached == row.num_seeds else f" ({row.num_reached} of {row.num_seeds})"
-    return "–" if value is None else f"{value:.1f}{share}"
+    if value is not None:
+        return f"{value:.1f}"
+    return f"– ({row.num_reached} of {row.num_seeds})" if row.num_reached else "–"

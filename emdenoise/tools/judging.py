@@ -21,6 +21,7 @@ from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.files.atomic import hash_file
 from emdenoise.results.mllog import NUM_RUNS, check_log
 from emdenoise.results.tables import summarise_scores
+from emdenoise.sources import SOURCES
 from emdenoise.tools.packages import Submission, SubmittedRun
 from emdenoise.tools.packing import (
     LOG_FILE,
@@ -135,8 +136,9 @@ def _judge_settings(run: SubmittedRun, package: Package, check_division: Callabl
             yield f"{task} ran with commit {record.commit[:12]}, the package names {package.commit[:12]}"
         if record.is_dirty:
             yield f"{task} ran with files that differ from their commit"
-    if config.data.mirror is not None and config.division == "closed":
-        yield "data.mirror is set; the images of the closed division are simulated"
+    is_simulated = SOURCES[config.data.source].simulate is not None
+    if config.data.mirror is not None and config.division == "closed" and is_simulated:
+        yield f"data.mirror is set; the images of source {config.data.source} are simulated"
     is_hidden = "(path " in (config.data.mirror or "")  # a path of the submitter's machine, which is in no record
     if hash_settings(config) != tested.settings_sha256 and not is_hidden:
         yield "the hash of its settings is not that of its settings"
@@ -148,7 +150,8 @@ def _judge_chain(run: SubmittedRun) -> Iterator[str]:
     if records["preprocess"].inputs != records["download"].outputs:
         yield "preprocess read other files than download left"
     made = records["preprocess"].outputs
-    for task, names in (("train", ("train.h5", "validation.h5")), ("test", ("validation.h5", "test.h5"))):
+    learned = {"train.h5"} & set(records["test"].inputs)  # by classical methods
+    for task, names in (("train", ("train.h5", "validation.h5")), ("test", (*learned, "validation.h5", "test.h5"))):
         for name in names:
             if records[task].inputs.get(name) != made.get(name) or name not in made:
                 yield f"{task} read another {name} than preprocess wrote"

@@ -1,5 +1,6 @@
 """`emdenoise submit`: packs runs, each a folder with output and model as a study leaves them, into one file."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
@@ -29,9 +30,15 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
         for run, part in product(runs, ("output", "model")):
             stack.enter_context(lock_folder(run / part, is_written=False))
         folder = stack.enter_context(open_package(place))
-        package = build_package(runs, system, _find_target(runs[0]) if runs else None, folder)
+        target = _find_target(runs[0]) if runs else None
+        package = build_package(runs, system, target, folder)
         write_archive(folder, package_file)
     progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
+    if target is not None and (num_missed := _count_missed(runs, target)):
+        progress.say(
+            f"{num_missed} of {len(runs)} runs missed {target.describe()}; each counts as infinitely slow, and with "
+            "two or more there is no time to quality."
+        )
     return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
 
 
@@ -42,3 +49,10 @@ def _find_target(run: Path) -> "Target | None":
     settings = read_record(run / "output", "test").settings
     config = check_settings(settings, RunConfig, f"the settings in the records of {run.name}")
     return WORKLOADS[config.workload].find_target(config)
+
+
+def _count_missed(runs: Sequence[Path], target: "Target") -> int:
+    from emdenoise.results.task_record import read_record
+
+    histories = [read_record(run / "output", "train").results.get("history", []) for run in runs]
+    return sum(not any(target.is_reached(epoch) for epoch in history) for history in histories)

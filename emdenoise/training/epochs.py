@@ -5,7 +5,7 @@ makes a continued training equal to an undisturbed one.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,14 +15,22 @@ import numpy.typing as npt
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.read_ahead import ReadAhead
 from emdenoise.errors import StoppedError
+from emdenoise.models.backend import fetch
 from emdenoise.progress import Progress
 from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals
 from emdenoise.training.transfer import Freeze
 
+Images = npt.NDArray[np.generic]
+Judge = Callable[[Iterable[Images]], Mapping[str, Values]]
+"""Scores the validation images of this process from the outputs of the network, batch by batch in their order: by
+metric, the score of each image. It takes every batch. What judges stands above this layer, and is given to it."""
 NOTHING_FROZEN = Freeze()
 SHOWN_LOSSES = ("loss", "discriminator_loss")
 """What the progress shows, where there is such a loss."""
+STEPS_BETWEEN_LOSSES = 10
+"""After so many steps the losses are fetched from the device. In between it computes, and nobody waits for it."""
 
 
 class Batches(Protocol):
@@ -50,11 +58,11 @@ class Learner(Protocol):
     def num_processes(self) -> int:
         """How many processes learn together, each with an equal share of every batch."""
 
-    def take_step(self, inputs: Any, targets: Any) -> Mapping[str, float]:
-        """Learn from one batch; gives ``loss`` and other losses, means over the batch."""
+    def take_step(self, inputs: Any, targets: Any) -> Mapping[str, Any]:
+        """Learn from one batch; gives ``loss`` and other losses, means over the batch, for `fetch`."""
 
     def validate(self, validation: Batches) -> dict[str, float]:
-        """Compute ``validation_loss`` and other means over all validation images, and ``validation_s``."""
+        """Compute ``validation_loss`` and the metrics of a judge over all validation images, and ``validation_s``."""
 
     def add_up(self, values: Values) -> Values:
         """Add up the values of all processes that learn together; they wait for each other."""
@@ -68,8 +76,8 @@ class TrainingResult:
     ----------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``train_s``, ``validation_s``,
-        ``images_per_second``, ``num_images``, ``first_step_s``, ``started_at_ms`` (since 1970, UTC) and
-        `validation_dice` of masks; losses are means over the images.
+        ``images_per_second``, ``num_images``, ``first_step_s`` and ``started_at_ms`` (since 1970, UTC); with a judge
+        its metrics, as `validation_psnr_db`. Losses and metrics are means over the images.
     num_continued_epochs : int
         Epochs that an interrupted run had done before, with the one that it had begun.
     first_step_s : float
@@ -157,7 +165,7 @@ def run_epochs(
         steps = f"{begun.num_steps} of {len(batches)} steps of epoch {len(history) + 1}" if begun else None
         after = steps or f"epoch {len(history)}"
         progress.say(f"An interrupted training of these settings is continued after {after}.")
-    with heed_signals() as is_stopped:
+    with heed_signals() as is_stopped, ReadAhead(batches, settings.read_ahead, settings.epochs) as read_batches:
         while len(history) < settings.epochs and not _is_stalled(history, settings):
             epoch = len(history)
             if freeze.apply(model, epoch):
@@ -165,11 +173,11 @@ def run_epochs(
             if begun is not None:
                 # TensorFlow's graphs depend on the sizes of the batches before: the first batch comes first, as in an
                 # undisturbed epoch, and what it teaches is forgotten.
-                learner.take_step(*batches.read(epoch, 0))
+                learner.take_step(*read_batches.read(epoch, 0))
                 checkpoint.restore(model, *partners)
             state, begun = begun or BegunEpoch(started_at_ms=time.time_ns() // 1_000_000), None
             if not _train_epoch(
-                learner, batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
+                learner, read_batches, epoch, settings.epochs, state=state, progress=progress, is_stopped=is_stopped
             ):
                 checkpoint.save(model, history, *partners, begun=state)
                 learner.add_up(np.zeros(1))  # nobody ends before the state is kept
@@ -201,42 +209,98 @@ def _train_epoch(
     progress: Progress,
     is_stopped: Callable[[], bool],
 ) -> bool:
-    """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before."""
+    """Take the steps of an epoch that `state` lacks; gives False where a stop is requested before.
+
+    Several processes ask each other now and then only, since that, too, waits for the device.
+    """
     started, done_s = time.perf_counter(), state.train_s
+    pending: list[tuple[int, Mapping[str, Any]]] = []
+    shown = ""
     for step in range(state.num_steps, len(batches)):
-        if learner.add_up(np.array([is_stopped()], np.float64)).any():
+        is_asked = learner.num_processes == 1 or step % STEPS_BETWEEN_LOSSES == 0
+        if is_asked and learner.add_up(np.array([is_stopped()], np.float64)).any():
+            _add_losses(state, pending)
+            state.train_s = done_s + time.perf_counter() - started
             return False
         inputs, targets = batches.read(epoch, step)
         num_images = learner.num_processes * len(targets)
-        for name, loss in learner.take_step(inputs, targets).items():
-            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * loss
+        pending.append((num_images, learner.take_step(inputs, targets)))
         state.num_steps, state.num_images = step + 1, state.num_images + num_images
+        is_last = state.num_steps == len(batches)
+        if is_last or not state.first_step_s or len(pending) == STEPS_BETWEEN_LOSSES:
+            _add_losses(state, pending)
+            shown = _show_losses(state)
         state.train_s = done_s + time.perf_counter() - started
         state.first_step_s = state.first_step_s or state.train_s
-        shown = [f"{name.replace('_', ' ')} {state.mean(name):.3g}" for name in SHOWN_LOSSES if name in state.loss_sums]
-        note = ", ".join([f"epoch {epoch + 1}/{num_epochs}", *shown])
+        note = f"epoch {epoch + 1}/{num_epochs}{shown}"
         progress.step("train", epoch * len(batches) + step + 1, num_epochs * len(batches), note)
     return True
 
 
-def validate(model: keras.Model, validation: Batches) -> dict[str, float]:
-    """Compute loss and metrics of a compiled model over all validation images, and how long that takes."""
-    started, num_images = time.perf_counter(), 0
-    sums: dict[str, float] = {}
-    for step in range(len(validation)):
-        inputs, targets = validation.read(0, step)
-        model.reset_metrics()
-        for name, value in model.test_on_batch(inputs, targets, return_dict=True).items():
-            sums[name] = sums.get(name, 0.0) + len(targets) * float(value)
-        num_images += len(targets)
-    means = {f"validation_{name}": total / num_images for name, total in sums.items()}
+def _add_losses(state: BegunEpoch, pending: list[tuple[int, Mapping[str, Any]]]) -> None:
+    """Fetch the losses of some steps and add them up in the order of the steps; empties the list."""
+    values = iter(fetch([loss for _, losses in pending for loss in losses.values()]))
+    for num_images, losses in pending:
+        for name in losses:
+            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * next(values)
+    pending.clear()
+
+
+def _show_losses(state: BegunEpoch) -> str:
+    shown = [f"{name.replace('_', ' ')} {state.mean(name):.3g}" for name in SHOWN_LOSSES if name in state.loss_sums]
+    return "".join(f", {text}" for text in shown)
+
+
+def judge_nothing(outputs: Iterable[Images]) -> dict[str, Values]:
+    """Take every batch of outputs and score none, where the loss alone is wanted: a `Judge`."""
+    for _ in outputs:
+        pass
+    return {}
+
+
+def validate(
+    predict: Callable[[Any], Images],
+    loss: Callable[[Any, Any], Any],
+    validation: Batches,
+    *,
+    judge: Judge = judge_nothing,
+    add_up: Callable[[Values], Values] = lambda values: values,
+) -> dict[str, float]:
+    """Predict every validation image once, and compute the loss and the metrics of a judge from that.
+
+    Parameters
+    ----------
+    predict : callable
+        inputs → outputs.
+    loss : callable
+        targets, outputs → loss of each pixel, or of the batch.
+    validation : Batches
+        Of this process.
+    judge : callable
+    add_up : callable
+        See `Learner.add_up`.
+
+    Returns
+    -------
+    dict
+        ``validation_loss``, one entry a metric, and ``validation_s`` [s]. The loss is the mean over the batches,
+        weighed by their images; a metric is the mean over the images, so the batch size does not move it.
+    """
+    started, of_loss = time.perf_counter(), np.zeros(2)
+
+    def predict_all() -> Iterator[Images]:
+        for step in range(len(validation)):
+            inputs, targets = validation.read(0, step)
+            outputs = predict(inputs)
+            of_loss[:] += np.asarray(loss(targets, outputs), np.float64).mean() * len(targets), len(targets)
+            yield outputs
+
+    scores = judge(predict_all())
+    of_metrics = [(values.sum(), len(values)) for values in scores.values()]
+    totals, counts = add_up(np.stack([of_loss, *of_metrics])).T
+    names = [f"validation_{name}" for name in ("loss", *scores)]
+    means = dict(zip(names, map(float, totals / counts), strict=True))
     return means | {"validation_s": time.perf_counter() - started}
-
-
-def take_step(model: keras.Model, inputs: Any, targets: Any) -> dict[str, float]:
-    """Train on one batch and give its losses alone; whether Keras adds up the batches before does not matter."""
-    model.reset_metrics()
-    return {name: float(value) for name, value in model.train_on_batch(inputs, targets, return_dict=True).items()}
 
 
 def _find_best(history: History) -> int:

@@ -182,7 +182,8 @@ class CheckpointFolder:
         begun = None if state["begun"] is None else BegunEpoch(**state["begun"])
         weights = self._name_weights(len(history), begun, partners)
         for network, path in zip((model, *partners), weights, strict=True):
-            network.optimizer.build(network.trainable_variables)
+            if not network.optimizer.built:
+                network.optimizer.build(network.trainable_variables)
             self._load(network, path)
         for variable, value in zip(_list_random_states(model, *partners), state["random_states"], strict=True):
             variable.assign(np.asarray(value, variable.dtype))

@@ -1,20 +1,20 @@
 """Training one network, in one process or in several."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.sampler import InOrder, Sampler
-from emdenoise.models.backend import choose_compilation
+from emdenoise.models.backend import choose_compilation, learn_batch
 from emdenoise.models.parallel import Engine, open_scope
+from emdenoise.progress import Progress
 from emdenoise.seeding import make_generator
-from emdenoise.training.epochs import Batches, Learner, take_step, validate
+from emdenoise.training.epochs import Batches, Judge, Learner, judge_nothing, validate
 from emdenoise.training.objectives import Images, Objective
 from emdenoise.training.schedules import make_optimizer
 
@@ -54,6 +54,15 @@ class PreparedBatches:
         return inputs if len(inputs) > 1 else next(iter(inputs.values())), targets
 
 
+def tell_of_shapes(sampler: Sampler, progress: Progress) -> None:
+    """Say where a smaller batch at the end of an epoch costs time: XLA compiles a program for each size."""
+    if sampler.has_smaller_batch and choose_compilation():
+        progress.say(
+            "The last batch of an epoch is smaller, and XLA compiles a second program for it, once; "
+            "training.last_batch: filled fills it up with images that come again."
+        )
+
+
 @dataclass(frozen=True)
 class NetworkLearner:
     """One compiled network that learns from pairs, in one process.
@@ -61,6 +70,10 @@ class NetworkLearner:
     Attributes
     ----------
     model : keras.Model
+    loss : callable
+        Of Keras: targets, outputs → loss.
+    judge : callable
+        Scores the validation images, see `Judge`.
     partners : tuple
         Empty.
     num_processes : int
@@ -68,16 +81,18 @@ class NetworkLearner:
     """
 
     model: keras.Model
+    loss: Callable[[Any, Any], Any]
+    judge: Judge = judge_nothing
     partners: tuple[keras.Model, ...] = ()
     num_processes: int = 1
 
-    def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
-        """Learn from one batch; gives its ``loss``."""
-        return {"loss": take_step(self.model, inputs, targets)["loss"]}
+    def take_step(self, inputs: Any, targets: Any) -> dict[str, Any]:
+        """Learn from one batch; gives its ``loss``, on the device."""
+        return {"loss": learn_batch(self.model, inputs, targets)["loss"]}
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute loss and metrics over all validation images."""
-        return validate(self.model, validation)
+        return validate(self.model.predict_on_batch, self.loss, validation, judge=self.judge)
 
     def add_up(self, values: Values) -> Values:
         """Give the values of this process, the only one."""
@@ -93,25 +108,24 @@ class SharedLearner:
     loss : callable
         Of Keras: targets, outputs → loss of each pixel.
     engine : Engine
+    judge : callable
+        Scores the validation images of this process, see `Judge`.
     """
 
-    def __init__(self, model: keras.Model, loss: Callable[[Any, Any], Any], engine: Engine) -> None:
+    def __init__(
+        self, model: keras.Model, loss: Callable[[Any, Any], Any], engine: Engine, judge: Judge = judge_nothing
+    ) -> None:
         self.model, self.partners, self.num_processes = model, (), engine.size
-        self._loss, self._engine, self._step = loss, engine, engine.make_step(model)
+        self._loss, self._engine, self._judge, self._step = loss, engine, judge, engine.make_step(model)
 
-    def take_step(self, inputs: Any, targets: Any) -> dict[str, float]:
-        """Learn from one batch; gives the ``loss`` of all processes."""
+    def take_step(self, inputs: Any, targets: Any) -> dict[str, Any]:
+        """Learn from one batch; gives the ``loss`` of all processes, on the device with TensorFlow."""
         return {"loss": self._step(inputs, targets)}
 
     def validate(self, validation: Batches) -> dict[str, float]:
-        """Compute the loss over the validation images of all processes."""
-        started, own = time.perf_counter(), np.zeros(2)
-        for step in range(len(validation)):
-            inputs, targets = validation.read(0, step)
-            losses = self._loss(targets, self._engine.predict(self.model, inputs))
-            own += np.asarray(losses, np.float64).mean() * len(targets), len(targets)
-        total, num_images = self._engine.sum(own)
-        return {"validation_loss": float(total / num_images), "validation_s": time.perf_counter() - started}
+        """Compute loss and metrics over the validation images of all processes."""
+        predict = partial(self._engine.predict, self.model)
+        return validate(predict, self._loss, validation, judge=self._judge, add_up=self._engine.sum)
 
     def add_up(self, values: Values) -> Values:
         """Add up the values of all processes."""
@@ -124,6 +138,8 @@ def make_learner(
     settings: TrainingSettings,
     num_steps: int,
     engine: Engine | None = None,
+    *,
+    judge: Judge = judge_nothing,
 ) -> Learner:
     """Compile a network and make it learn as the settings say.
 
@@ -136,6 +152,8 @@ def make_learner(
         Steps of an epoch.
     engine : Engine or None
         Of the processes that train together; None for this one alone.
+    judge : callable
+        Scores the validation images after each epoch, see `Judge`.
 
     Returns
     -------
@@ -143,9 +161,7 @@ def make_learner(
     """
     with open_scope(engine):
         optimizer = make_optimizer(settings, max(1, settings.epochs * num_steps))
-        metrics = [keras.metrics.MeanMetricWrapper(compute, name=name) for name, compute in objective.metrics.items()]
-        model.compile(optimizer=optimizer, loss=objective.loss, metrics=metrics, jit_compile=choose_compilation())
+        model.compile(optimizer=optimizer, loss=objective.loss, jit_compile=choose_compilation())
         optimizer.build(model.trainable_variables)  # with the layers that are frozen now and may thaw
-    if engine is None:
-        return NetworkLearner(model)
-    return SharedLearner(model, keras.losses.get(objective.loss), engine)
+    loss = keras.losses.get(objective.loss)
+    return NetworkLearner(model, loss, judge) if engine is None else SharedLearner(model, loss, engine, judge)

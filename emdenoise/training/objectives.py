@@ -35,10 +35,6 @@ class Objective(Protocol):
     def loss(self) -> Loss:
         """What Keras makes small: a name that it knows, or ``(targets, outputs) -> loss``."""
 
-    @property
-    def metrics(self) -> dict[str, Callable[[Any, Any], Any]]:
-        """What is computed beside the loss: ``(targets, outputs) -> values of each image``, by name."""
-
 
 @dataclass(frozen=True)
 class Supervised:
@@ -50,13 +46,11 @@ class Supervised:
     truth : str
         Entries of `FIELDS`.
     loss : str or callable
-    metrics : dict of str to callable
     """
 
     inputs: tuple[str, ...]
     truth: str
     loss: Loss
-    metrics: dict[str, Callable[[Any, Any], Any]]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -66,6 +60,42 @@ class Supervised:
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs and truth as they are."""
         return {name: sample[name] for name in self.inputs}, sample[self.truth]
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Learn an intensity by squared errors that weigh more where a label is rare, as defects in a lattice are.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+    truth, labels : str
+        Entries of `FIELDS`.
+    balance : float
+        A pixel weighs 1 / the share of its label in the batch, to this power; 0 counts pixels alike.
+    """
+
+    inputs: tuple[str, ...]
+    truth: str
+    labels: str
+    balance: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Inputs, truth and labels."""
+        return *self.inputs, self.truth, self.labels
+
+    @property
+    def loss(self) -> Loss:
+        """The mean of weight × squared error; targets have the weights as last channel."""
+        return compute_weighted_error
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
+        """Give inputs, and the truth with weights of mean 1."""
+        labels = sample[self.labels].astype(np.intp)
+        weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
+        targets = np.concatenate([sample[self.truth], weights / weights.mean()], axis=-1, dtype=np.float32)
+        return {name: sample[name] for name in self.inputs}, targets
 
 
 @dataclass(frozen=True)
@@ -89,11 +119,6 @@ class AddedNoise:
     def needs(self) -> tuple[str, ...]:
         """The image alone."""
         return (self.image,)
-
-    @property
-    def metrics(self) -> dict[str, Callable[[Any, Any], Any]]:
-        """None."""
-        return {}
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Add the noise."""
@@ -129,12 +154,17 @@ class ObjectiveSpec:
 
 def make_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
     """Make the objective of the least mean squared error."""
-    return Supervised(inputs, truth, "mean_squared_error", {})
+    return Supervised(inputs, truth, "mean_squared_error")
 
 
 def make_absolute_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
     """Make the objective of the least mean absolute error."""
-    return Supervised(inputs, truth, "mean_absolute_error", {})
+    return Supervised(inputs, truth, "mean_absolute_error")
+
+
+def make_balanced_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
+    """Make the objective of squared errors with `training.label_balance`."""
+    return Balanced(inputs, truth, "mask", settings.label_balance)
 
 
 def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
@@ -143,7 +173,7 @@ def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...],
     def compute_loss(mask: Any, logits: Any) -> Any:
         return compute_dice_cross_entropy(mask, logits, balance=settings.label_balance)
 
-    return Supervised(inputs, truth, compute_loss, {"dice": compute_dice})
+    return Supervised(inputs, truth, compute_loss)
 
 
 OBJECTIVES: dict[str, ObjectiveSpec] = {
@@ -152,6 +182,11 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
     ),
     "mean_absolute_error": ObjectiveSpec(
         "The mean absolute error of every pixel.", ("intensity", "complex"), make_absolute_error, is_shared=True
+    ),
+    "balanced_squared_error": ObjectiveSpec(
+        "The squared error, which weighs more where the label of a pixel is rare; needs masks.",
+        ("intensity",),
+        make_balanced_squared_error,
     ),
     "dice_cross_entropy": ObjectiveSpec(
         "Cross-entropy + 1 − Dice of masks (arXiv:1809.10486).", ("labels",), make_dice_cross_entropy
@@ -164,28 +199,29 @@ def list_objectives(truth: str) -> list[str]:
     return [name for name, objective in OBJECTIVES.items() if FIELDS[truth].kind in objective.kinds]
 
 
-def compute_dice(mask: Any, logits: Any) -> Any:
-    """Compute the Dice score of each image, the mean over the labels that it has (`evaluation/metrics/masks.py`).
+def compute_weighted_error(targets: Any, outputs: Any) -> Any:
+    """Compute the mean of weight × squared error.
 
     Parameters
     ----------
-    mask : tensor of integers or float32, shape (batch, height, width, 1)
-    logits : tensor of float32, shape (batch, height, width, num_labels)
+    targets : tensor of float32, shape (batch, height, width, channels + 1)
+        The truth, and the weights as last channel.
+    outputs : tensor of float32, shape (batch, height, width, channels)
 
     Returns
     -------
-    tensor of float32, shape (batch,)
+    tensor of float32, shape ()
+
+    Examples
+    --------
+    >>> import keras
+    >>> targets = keras.ops.convert_to_tensor([[[[1.0, 0.5], [1.0, 1.5]]]])
+    >>> float(compute_weighted_error(targets, keras.ops.zeros((1, 1, 2, 1))))
+    1.0
     """
     from keras import ops
 
-    num_labels = logits.shape[-1]
-    truth = ops.one_hot(ops.cast(mask[..., 0], "int32"), num_labels, dtype="float32")
-    predicted = ops.one_hot(ops.argmax(logits, axis=-1), num_labels, dtype="float32")
-    overlap = ops.sum(predicted * truth, axis=(1, 2))
-    true = ops.sum(truth, axis=(1, 2))
-    is_there = ops.cast(true > 0, "float32")
-    dice = 2 * overlap / ops.maximum(ops.sum(predicted, axis=(1, 2)) + true, 1.0)
-    return ops.sum(dice * is_there, axis=1) / ops.sum(is_there, axis=1)
+    return ops.mean(targets[..., -1:] * ops.square(targets[..., :-1] - outputs))
 
 
 def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from emdenoise.arrays import Values
 from emdenoise.config.schema import PretrainingSettings, TrainingSettings
-from emdenoise.models.backend import choose_compilation
+from emdenoise.models.backend import choose_compilation, learn_batch
 from emdenoise.models.patchgan import build_patchgan
-from emdenoise.training.epochs import Batches, take_step, validate
+from emdenoise.training.epochs import Batches, validate
 from emdenoise.training.schedules import make_optimizer
 
 Images = npt.NDArray[np.generic]
@@ -59,13 +59,13 @@ class Adversaries:
 
     def validate(self, validation: Batches) -> dict[str, float]:
         """Compute the mean absolute error of the generator."""
-        return validate(self.generator, validation)
+        return validate(self.generator.predict_on_batch, keras.losses.mean_absolute_error, validation)
 
     def add_up(self, values: Values) -> Values:
         """Give the values of this process, the only one."""
         return values
 
-    def take_step(self, noisy: Images, clean: Images) -> dict[str, float]:
+    def take_step(self, noisy: Images, clean: Images) -> dict[str, Any]:
         """Let the discriminator learn, then the generator.
 
         Parameters
@@ -76,13 +76,15 @@ class Adversaries:
         -------
         dict
             ``loss`` of the generator and its parts ``adversarial_loss`` and ``l1_loss`` (unweighted), and
-            ``discriminator_loss``; means over the batch.
+            ``discriminator_loss``; means over the batch, on the device.
         """
         is_clean, is_generated = (np.full((len(noisy), 1, 1, 1), label, np.float32) for label in (1, 0))
         with _hold(self.generator):
-            judged = take_step(self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated})
+            judged = learn_batch(
+                self.discriminator_step, [noisy, clean], {"clean": is_clean, "generated": is_generated}
+            )
         with _hold(self.discriminator):
-            generated = take_step(self.generator_step, noisy, {"image": clean, "logits": is_clean})
+            generated = learn_batch(self.generator_step, noisy, {"image": clean, "logits": is_clean})
         return {
             "loss": generated["loss"],
             "adversarial_loss": generated["logits_loss"],

@@ -22,7 +22,7 @@ from emdenoise.models.tiling import TiledMethod
 from emdenoise.progress import Progress, RenamedProgress
 from emdenoise.training.epochs import Learner, TrainingResult, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.learners import PreparedBatches, make_learner
+from emdenoise.training.learners import PreparedBatches, make_learner, tell_of_shapes
 from emdenoise.training.objectives import AddedNoise, Objective, Supervised
 from emdenoise.training.pix2pix import make_adversaries
 from emdenoise.training.transfer import choose_freeze, summarise_transfer, transfer_weights
@@ -57,7 +57,7 @@ def make_objective(settings: PretrainingSettings) -> Objective:
     electrons = settings.added_noise_electrons_per_pixel
     if electrons is not None:
         return AddedNoise("noisy", electrons, settings.loss)
-    return Supervised(("noisy",), "clean", settings.loss, {})
+    return Supervised(("noisy",), "clean", settings.loss)
 
 
 def hash_pretraining(config: RunConfig, inputs: dict[str, str]) -> str:
@@ -124,6 +124,7 @@ def pretrain_network(
         f"Pretraining {config.model.name} by {settings.method} on {sampler.num_images} images without labels: "
         f"batch size {settings.batch_size}, {settings.epochs} epochs."
     )
+    tell_of_shapes(sampler, progress)
     learner: Learner
     if settings.method == "pix2pix":
         learner = make_adversaries(network.model, settings, training, len(batches))

@@ -53,6 +53,12 @@ def make_optimizer(settings: TrainingSettings, num_steps: int) -> keras.optimize
         "weight_decay": settings.weight_decay,
         "global_clipnorm": settings.gradient_clip_norm,
     }
+    optimizer: keras.optimizers.Optimizer
     if settings.optimizer == "sgd":
-        return keras.optimizers.SGD(momentum=settings.beta_1, **shared)
-    return keras.optimizers.Adam(beta_1=settings.beta_1, beta_2=settings.beta_2, epsilon=settings.epsilon, **shared)
+        optimizer = keras.optimizers.SGD(momentum=settings.beta_1, **shared)
+    else:
+        numbers = {"beta_1": settings.beta_1, "beta_2": settings.beta_2, "epsilon": settings.epsilon}
+        optimizer = keras.optimizers.Adam(**numbers, **shared)
+    if settings.precision == "mixed_float16":  # whose smallest number is 6e-8: gradients would be rounded to zero
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

@@ -14,15 +14,15 @@ from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import InOrder, Sampler
 from emdenoise.errors import ModelError
 from emdenoise.models import build_network
-from emdenoise.models.backend import prepare_backend
+from emdenoise.models.backend import let_memory_grow, prepare_backend
 from emdenoise.models.checkpoints import hash_weights, save_model
 from emdenoise.models.contract import Network, Ports
 from emdenoise.models.parallel import connect, open_scope
 from emdenoise.processes import ProcessGroup
 from emdenoise.progress import Progress
-from emdenoise.training.epochs import Learner, TrainingResult, run_epochs
+from emdenoise.training.epochs import Judge, Learner, TrainingResult, judge_nothing, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
-from emdenoise.training.learners import PreparedBatches, make_learner
+from emdenoise.training.learners import PreparedBatches, make_learner, tell_of_shapes
 from emdenoise.training.objectives import Objective
 from emdenoise.training.pretraining import Pretrained, take_over
 from emdenoise.training.transfer import Freeze, choose_freeze
@@ -38,12 +38,15 @@ class Lesson:
     ports : Ports
         Of the network that answers.
     images, validation : RecordFile
+    judge : callable
+        Scores the validation images of this process after each epoch, see `Judge`.
     """
 
     objective: Objective
     ports: Ports
     images: RecordFile
     validation: RecordFile
+    judge: Judge = judge_nothing
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def start_learner(
     sampler = Sampler(lesson.images, objective.needs, training, config.seed, group)
     whole = InOrder(lesson.validation, objective.needs, config.evaluation.batch_size, group)
     batches, held_out = (PreparedBatches(reader, objective, config.seed) for reader in (sampler, whole))
+    let_memory_grow()
     engine = connect(group)
     prepare_backend(training, config.seed)
     with open_scope(engine):
@@ -117,9 +121,10 @@ def start_learner(
         f"{group.describe()}: batch size {training.batch_size}, {len(sampler)} steps an epoch, "
         f"{training.epochs} epochs."
     )
+    tell_of_shapes(sampler, progress)
     return Start(
         network,
-        make_learner(network.model, objective, training, len(sampler), engine),
+        make_learner(network.model, objective, training, len(sampler), engine, judge=lesson.judge),
         batches,
         held_out,
         choose_freeze(config.model.name, config.pretraining, network.encoder),

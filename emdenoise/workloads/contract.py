@@ -1,20 +1,27 @@
 """What a workload declares: a question asked of a record, how it is learned and how answers are judged."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from emdenoise.config.schema import RunConfig, SimulationSettings, TrainingSettings
+from emdenoise.config.schema import DataSettings, RunConfig, SimulationSettings, TrainingSettings
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.models.contract import Ports
 from emdenoise.models.heads import HEADS, Head
+from emdenoise.processes import ALONE, ProcessGroup
+from emdenoise.tables import look_up
+from emdenoise.training.epochs import Judge
 from emdenoise.training.objectives import OBJECTIVES, Objective, list_objectives
 from emdenoise.training.targets import Target
 
-SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom")
-"""Settings of the section `evaluation` that move a score or its interval."""
+SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom", "baselines", "num_tuning_images")
+"""Settings of the section `evaluation` that move a score, its interval, or what the network is compared with."""
+FREE_DATA_SETTINGS = ("source", "mirror")
+"""Settings of the section `data` with rules of their own: `Workload.closed_sources`, and any mirror of a source."""
+DATA_SETTINGS = tuple(name for name in DataSettings.model_fields if name not in FREE_DATA_SETTINGS)
+"""The others, which decide the images."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Workload:
         Entries of `BASELINES` that a test compares with, unless the settings name others.
     closed : dict of str to object
         Settings that the closed division fixes besides those of all workloads, as ``section.name``.
+    closed_sources : tuple of str
+        Data sets of the closed division, entries of `SOURCES`; the target is that of simulated graphene.
     target : Target or None
         docs/benchmark justifies it; None where no target is set yet.
     """
@@ -45,6 +54,7 @@ class Workload:
     main_metric: str
     baselines: tuple[str, ...]
     closed: Mapping[str, object] = field(default_factory=dict)
+    closed_sources: tuple[str, ...] = ("graphene",)
     target: Target | None = None
 
     @property
@@ -70,19 +80,19 @@ class Workload:
         """Make what a training learns."""
         return OBJECTIVES[settings.loss].make(settings, self.inputs, self.truth)
 
-    def make_ports(self, records: RecordFile, num_epochs: int) -> Ports:
+    def make_ports(self, records: RecordFile, settings: TrainingSettings) -> Ports:
         """Make the ports of a network for these images.
 
         Parameters
         ----------
         records : RecordFile
-        num_epochs : int
-            Of the training; with 0, which keeps a pretrained network as it is, no truth is needed.
+        settings : TrainingSettings
+            With 0 epochs, which keep a pretrained network as it is, no truth is needed.
 
         Raises
         ------
         DataError
-            If the images lack a field that the workload needs.
+            If the images lack a field that the workload or its loss needs.
         ValueError
             If the main metric does not judge the truth.
         """
@@ -90,10 +100,11 @@ class Workload:
 
         if not any(metric.name == self.main_metric for metric in list_metrics(self.head.kind)):
             raise ValueError(f"main_metric of workload {self.name} is {self.main_metric}, which judges no {self.truth}")
-        for name in self.fields if num_epochs else self.inputs:
+        for name in self.make_objective(settings).needs if settings.epochs else self.inputs:
             if name not in records:
+                needing = f"workload {self.name}" if name in self.fields else f"training.loss {settings.loss}"
                 raise DataError(
-                    f"{records.name}: has no {name} images, which workload {self.name} needs: {FIELDS[name].meaning} "
+                    f"{records.name}: has no {name} images, which {needing} needs: {FIELDS[name].meaning} "
                     f"Choose a source that has them{FIELDS[name].advice}, and run download and preprocess again."
                 )
         channels = self.head.count_channels(records.label_names)
@@ -103,16 +114,36 @@ class Workload:
         """Choose the classical methods that a test compares with: those of the settings, or the workload's own."""
         return self.baselines if config.evaluation.baselines is None else config.evaluation.baselines
 
+    def has_learning_baselines(self, config: RunConfig) -> bool:
+        """Say whether a classical method of the test learns from the images that the network learned from."""
+        return any(look_up("baselines", name).learns for name in self.choose_baselines(config))
+
+    def make_judge(self, config: RunConfig, validation: RecordFile, group: ProcessGroup = ALONE) -> Judge:
+        """Make what scores the validation images after each epoch: by the main metric and that of the target.
+
+        Parameters
+        ----------
+        config : RunConfig
+        validation : RecordFile
+        group : ProcessGroup
+            The processes that share the images.
+        """
+        from emdenoise.evaluation.scoring import OutputJudge  # which takes a while, and settings need none of it
+
+        metrics = dict.fromkeys([self.main_metric, *([] if self.target is None else [self.target.metric])])
+        tolerance = config.evaluation.atom_tolerance_angstrom
+        return OutputJudge(validation, self.truth, tuple(metrics), self.head.decode, tolerance, group)
+
     def describe_target(self, config: RunConfig) -> dict[str, Any]:
         """Say what a record keeps of the target of a run, as JSON values."""
         target = self.find_target(config)
-        return {"target": None if target is None else asdict(target)}
+        return {"target": None if target is None else target.to_json()}
 
     def find_target(self, config: RunConfig) -> Target | None:
-        """Give the target of a run; None where its images or its loss are not those of the closed division."""
-        is_reference = (config.data, config.simulation) == (type(config.data)(), SimulationSettings())
-        fixed_loss = self.closed.get("training.loss", config.training.loss)
-        return self.target if is_reference and config.training.loss == fixed_loss else None
+        """Give the target of a run; None where its images are not those of the closed division."""
+        data = config.data.model_copy(update={"mirror": None})
+        is_reference = (data, config.simulation) == (DataSettings(), SimulationSettings())
+        return self.target if is_reference else None
 
 
 def check_division(config: RunConfig, workload: Workload) -> None:
@@ -125,7 +156,7 @@ def check_division(config: RunConfig, workload: Workload) -> None:
     """
     if config.division == "open":
         return
-    fixed = list_fixed_settings(workload)
+    fixed = list_fixed_settings(workload, config.data.source)
     if config.model.name != fixed["model.name"]:  # its other settings are of another network
         fixed = {name: value for name, value in fixed.items() if name == "model.name" or name[:6] != "model."}
     given = {name: _find_setting(config, name) for name in fixed}
@@ -136,20 +167,25 @@ def check_division(config: RunConfig, workload: Workload) -> None:
         raise SettingsError(f"division closed: {'; '.join(broken)}; keep these, or set division to open.")
 
 
-def list_fixed_settings(workload: Workload) -> dict[str, object]:
-    """List the settings that the closed division fixes, as ``section.name``, with their values."""
-    reference = RunConfig()
+def list_fixed_settings(workload: Workload, source: str) -> dict[str, object]:
+    """List the settings that the closed division fixes on images of a source, as ``section.name``, with their values.
+
+    Of a source that the division does not have, all that it has are named.
+    """
+    reference, sources = RunConfig(), workload.closed_sources
     fixed: dict[str, object] = {
-        "data.source": "graphene",
-        "data.seed": 0,
+        "data.source": source if source in sources else " or ".join(sources),
+        "pretraining.method": "none",  # its time is before the clock
         "training.label_balance": 1.0,
         "training.num_images": None,
         "training.optimizer": "adam",
         "training.crop_size_px": None,
+        "training.crops_per_epoch": None,  # an epoch is every image once, and the clock ends with an epoch
         "training.flip": False,
         **workload.closed,
     }
     for section, settings, names in (
+        ("data", reference.data, DATA_SETTINGS),
         ("model", reference.model, type(reference.model).model_fields),
         ("simulation", reference.simulation, SimulationSettings.model_fields),
         ("evaluation", reference.evaluation, SCORING_SETTINGS),

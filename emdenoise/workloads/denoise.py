@@ -9,7 +9,8 @@ DENOISE = Workload(
     inputs=("noisy",),
     truth="clean",
     main_metric="psnr_db",
-    baselines=("gaussian", "median", "tv", "nlm", "wavelet"),
-    closed={"training.loss": "mean_squared_error", "pretraining.method": "none"},
-    target=Target("validation_loss", 0.0023),
+    baselines=("wiener", "absf", "bragg", "butterworth", "gaussian", "median", "tv", "nlm", "wavelet"),
+    closed={"training.loss": "mean_squared_error"},
+    closed_sources=("graphene", "em_graphene_sim"),
+    target=Target("psnr_db", 27.5),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.baselines import Examples, fit_baselines
+from emdenoise.evaluation.baselines.forest import NUM_TRAINING_IMAGES
 from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case
@@ -85,6 +88,7 @@ def evaluate(
     validation: RecordFile,
     test: RecordFile,
     progress: Progress,
+    train: RecordFile | None = None,
 ) -> Evaluation:
     """Fit the classical methods to validation images and score all methods on the test images.
 
@@ -96,6 +100,8 @@ def evaluate(
         The trained network as a method.
     validation, test : RecordFile
     progress : Progress
+    train : RecordFile or None
+        Images that the network learned from, for classical methods that learn, too.
 
     Returns
     -------
@@ -103,9 +109,12 @@ def evaluate(
     """
     settings = config.evaluation
     names = workload.choose_baselines(config)
+    examples = read_examples(workload, validation, choose_tuning_images(len(validation), settings.num_tuning_images))
+    if train is not None:
+        examples = replace(examples, read_training=partial(_read_training, workload, config, train))
     classical = fit_baselines(
         names,
-        _read_examples(workload, validation, settings.num_tuning_images),
+        examples,
         on_method=lambda done, name: progress.step("tune classical methods", done, len(names), name),
     )
     progress.step("tune classical methods", len(names), len(names))
@@ -143,14 +152,22 @@ def evaluate(
     )
 
 
-def _read_examples(workload: Workload, records: RecordFile, num_wanted: int) -> Examples:
-    chosen = choose_tuning_images(len(records), num_wanted)
+def read_examples(workload: Workload, records: RecordFile, chosen: npt.NDArray[np.intp]) -> Examples:
+    """Read the images of these indices as examples for classical methods."""
     return Examples(
         records.read_sample(workload.inputs, chosen),
         records.read(workload.truth, chosen),
         label_names=records.label_names,
         black_level=find_black_level(records),
     )
+
+
+def _read_training(workload: Workload, config: RunConfig, records: RecordFile) -> Examples:
+    """Read an even sample of the images that the network learned from."""
+    whole_images = records.list_whole_images()
+    learned = choose_training_images(len(whole_images), config.training.num_images, config.seed)
+    tiles = np.concatenate([whole_images[index] for index in learned])
+    return read_examples(workload, records, tiles[choose_tuning_images(len(tiles), NUM_TRAINING_IMAGES)])
 
 
 def find_black_level(records: RecordFile) -> float:

@@ -144,9 +144,9 @@ def _list_figures(records: dict[str, dict[str, Any]], scores: dict[str, Any]) ->
 def _measure_time_to_target(results: dict[str, Any]) -> float | None:
     """Measure from the start of the first epoch to the end of the one that reached the target [s]."""
     target, first = results.get("target"), results["history"][0]
-    for epoch in results["history"]:
-        sign = 1 if target is not None and target["is_larger_better"] else -1
-        if target is not None and sign * epoch[target["quantity"]] >= sign * target["value"]:
+    for epoch in results["history"] if target is not None else ():
+        sign, found = 1 if target["is_larger_better"] else -1, epoch[target["quantity"]]
+        if found is not None and sign * found >= sign * target["value"]:
             waited_s = (epoch["started_at_ms"] - first["started_at_ms"]) / 1000
             return float(waited_s + epoch["train_s"] + epoch["validation_s"])
     return None

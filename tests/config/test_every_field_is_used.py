@@ -207,8 +207,12 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
             self.optimizer: Any = None
             self.trainable_variables: list[Any] = []
             self.layers: list[Any] = []
+            self.train_function: Any = None
 
-        def compile(self, *, optimizer: Any, loss: str, metrics: list[Any], jit_compile: bool) -> None:
+        def make_train_function(self) -> None:
+            self.train_function = self.train_function or (lambda: {"loss": 1.0})
+
+        def compile(self, *, optimizer: Any, loss: str, jit_compile: bool) -> None:
             self.optimizer, self.loss = optimizer, loss
 
         def reset_metrics(self) -> None:
@@ -216,10 +220,11 @@ def see_training(settings: TrainingSettings, files: Any) -> Any:
 
         def train_on_batch(self, inputs: np.ndarray, targets: np.ndarray, return_dict: bool) -> dict[str, float]:
             self.steps.append(len(inputs))
-            return {"loss": 1.0}
+            losses: dict[str, float] = self.train_function()
+            return losses
 
-        def test_on_batch(self, inputs: np.ndarray, targets: np.ndarray, return_dict: bool) -> dict[str, float]:
-            return {"loss": 1.0}
+        def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+            return inputs
 
     class NoCheckpoint:
         def restore(self, model: Any) -> tuple[list[Any], None]:
@@ -272,6 +277,25 @@ def see_loss_of_masks(settings: TrainingSettings, files: Any) -> float:
     return float(loss(mask, keras.ops.convert_to_tensor([[[[1.0, 0.0], [2.0, 0.0], [0.5, 0.0]]]])))
 
 
+def see_threads(settings: TrainingSettings, files: Any) -> int:
+    """Count the threads besides this one that read the batches of a training."""
+    import threading
+
+    from emdenoise.dataset.sampler import Sampler
+
+    readers: set[int] = set()
+    read = Sampler.read
+
+    def watch(sampler: Sampler, epoch: int, step: int) -> Any:
+        readers.add(threading.get_ident())
+        return read(sampler, epoch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sampler, "read", watch)
+        see_training(settings, files)
+    return len(readers - {threading.get_ident()})
+
+
 EFFECTS: dict[str, tuple[Any, Probe]] = {
     "epochs": (3, see_training),
     "num_images": (4, see_num_steps),
@@ -293,6 +317,8 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "early_stopping_epochs": (1, see_training),
     "precision": ("mixed_bfloat16", see_backend),
     "deterministic": (False, see_backend),
+    "read_ahead": (0, see_threads),
+    "last_batch": ("filled", see_training),
 }
 
 

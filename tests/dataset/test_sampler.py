@@ -128,6 +128,16 @@ class TiledRecords(CodedRecords):
         return [np.array([0, 1, 2]), np.array([3]), np.array([4, 5])]
 
 
+@pytest.mark.parametrize(("size", "shares"), [(1, [6]), (2, [3, 3]), (3, [3, 1, 2]), (4, [0, 3, 1, 2])])
+def test_processes_do_not_cut_a_validation_image_in_two(size: int, shares: list[int]) -> None:
+    found = []
+    for rank in range(size):
+        own = InOrder(TiledRecords(), IMAGE_FIELDS, 2, ProcessGroup(rank, size))  # type: ignore[arg-type]
+        found.append([tile for step in range(len(own)) for tile in own.read(0, step)["noisy"][:, 0, 0, 0] // 1_000_000])
+    assert [len(tiles) for tiles in found] == shares
+    assert [tile for tiles in found for tile in tiles] == list(range(6))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_an_image_is_chosen_with_all_its_tiles(seed: int) -> None:
     records = TiledRecords()
@@ -145,6 +155,17 @@ def test_all_batches_but_the_last_are_full(num_images: int, batch_size: int) -> 
     assert sum(sizes) == num_images
     assert all(size == batch_size for size in sizes[:-1])
     assert 1 <= sizes[-1] <= batch_size
+
+
+@given(num_images=st.integers(1, 20), batch_size=st.integers(1, 25), epoch=st.integers(0, 100))
+def test_a_last_batch_that_is_filled_up_has_the_same_images_first(num_images: int, batch_size: int, epoch: int) -> None:
+    records = CodedRecords(num_images, 4, 4)
+    smaller, filled = (make_sampler(records, batch_size=batch_size, last_batch=each) for each in ("smaller", "filled"))
+    one, other = read_epoch(smaller, epoch), read_epoch(filled, epoch)
+    assert {len(images) for images in other} == {batch_size}
+    assert np.array_equal(np.concatenate(other)[:num_images], np.concatenate(one))
+    assert not filled.has_smaller_batch
+    assert smaller.has_smaller_batch is (len(one) > 1 and num_images % batch_size > 0)
 
 
 @given(epoch=st.integers(0, 100), step=st.integers(0, 2), seed=st.integers(0, 2**31 - 1))

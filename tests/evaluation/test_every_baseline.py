@@ -18,7 +18,10 @@ from emdenoise.models.heads import HEADS
 from emdenoise.seeding import make_generator
 from emdenoise.workloads import WORKLOADS
 
-needs_bm3d = pytest.mark.skipif(find_spec("bm3d") is None, reason="bm3d is an extra that is not installed")
+EXTRAS = {
+    name: pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is an extra that is not installed")
+    for name in ("bm3d", "bmnd")
+}
 ROUNDING = {"bm3d": 1e-5}
 """Its threads add in any order; all other methods give the same bits."""
 LABEL_NAMES = ["ground", "disc"]
@@ -26,7 +29,7 @@ LABEL_NAMES = ["ground", "disc"]
 
 def list_names(kind: Kind | None = None) -> list[object]:
     return [
-        pytest.param(name, marks=needs_bm3d if name == "bm3d" else ())
+        pytest.param(name, marks=EXTRAS.get(name, ()))
         for name, baseline in BASELINES.items()
         if kind in (None, baseline.kind)
     ]

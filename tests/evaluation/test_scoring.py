@@ -14,8 +14,10 @@ from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.dataset.tiles import cut_record
 from emdenoise.evaluation.metrics.atoms import score_atoms
 from emdenoise.evaluation.metrics.intensity import mse, psnr, ssim
-from emdenoise.evaluation.scoring import ImageScores, score_method
+from emdenoise.evaluation.scoring import ImageScores, OutputJudge, score_method
 from emdenoise.evaluation.throughput import Method
+from emdenoise.models.heads import HEADS
+from emdenoise.processes import ALONE, ProcessGroup
 
 DrawRecords = Callable[..., Iterator[Record]]
 
@@ -240,3 +242,70 @@ def test_who_names_every_pixel_right_has_full_overlap_and_unknown_labels_are_ref
         assert values == pytest.approx(np.ones(6))
     with pytest.raises(ValueError, match="predicted_mask has labels from 2 to 2; expected 0 to 1"):
         score(lambda sample: np.full(sample["noisy"].shape[:3], 2, np.uint8), images, truth="mask")
+
+
+def judge(
+    images: RecordFile, outputs: np.ndarray, batch_size: int = 4, truth: str = "clean", group: ProcessGroup = ALONE
+) -> dict[str, np.ndarray]:
+    """Let the judge of the training score outputs of all images of a process."""
+    metrics, kind = {"clean": (("psnr_db", "mse"), "intensity"), "mask": (("dice",), "labels")}[truth]
+    scorer = OutputJudge(images, truth, metrics, HEADS[kind].decode, 0.5, group)  # type: ignore[index]
+    return scorer(outputs[first : first + batch_size] for first in range(0, len(outputs), batch_size))
+
+
+def make_logits(mask: np.ndarray) -> np.ndarray:
+    """Make logits that say a mask of two labels."""
+    return np.stack([mask == 0, mask == 1], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
+def test_outputs_after_an_epoch_have_the_scores_that_the_test_gives_the_results(
+    batch_size: int, images: RecordFile
+) -> None:
+    expected = score(halve, images).metrics
+    found = judge(images, images.read("noisy")[..., None] / 2, batch_size)
+    assert set(found) == {"psnr_db", "mse"}
+    for name, values in found.items():
+        assert np.array_equal(values, expected[name])
+    wrong = 1 - images.read("mask")
+    wrong[:, :, :16] = images.read("mask")[:, :, :16]
+    answers = dict(zip((image.tobytes() for image in images.read("noisy")), wrong, strict=True))
+    results = score(
+        lambda sample: np.stack([answers[image.tobytes()] for image in sample["noisy"]]), images, 4, 0.5, "mask"
+    )
+    assert np.array_equal(judge(images, make_logits(wrong), batch_size, "mask")["dice"], results.metrics["dice"])
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 9])
+def test_processes_score_each_image_once(size: int, images: RecordFile) -> None:
+    outputs = images.read("noisy")[..., None]
+    groups = [ProcessGroup(rank, size) for rank in range(size)]
+    parts = [judge(images, outputs[group.find_share(len(images))], 2, group=group)["mse"] for group in groups]
+    assert np.array_equal(np.concatenate(parts), judge(images, outputs)["mse"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_outputs_of_an_image_that_was_cut_are_put_together(
+    batch_size: int, draw_records: DrawRecords, write_images: Callable[[list[Record]], RecordFile]
+) -> None:
+    whole = [replace(record, atoms=None) for record in draw_records(3, size=48)]
+    images = write_images([tile for record in whole for tile in cut_record(record, tile_size_px=32)])
+    assert len(images) > len(whole)
+    outputs = images.read("noisy")[..., None]
+    noisy, clean = (np.stack([record.images[name] for record in whole]) for name in ("noisy", "clean"))
+    assert judge(images, outputs, batch_size)["mse"] == pytest.approx(mse(noisy, clean))
+
+
+@pytest.mark.parametrize(("truth", "name"), [("clean", "psnr_db"), ("mask", "dice")])
+def test_an_output_that_is_no_number_has_no_score(truth: str, name: str, images: RecordFile) -> None:
+    outputs = make_logits(images.read("mask")) if truth == "mask" else images.read("noisy")[..., None]
+    outputs[2, 5, 5, 0] = np.nan
+    assert np.isnan(judge(images, outputs, truth=truth)[name]).tolist() == [index == 2 for index in range(6)]
+
+
+def test_outputs_of_other_images_are_refused(images: RecordFile) -> None:
+    outputs = images.read("noisy")[..., None]
+    with pytest.raises(ValueError, match="of 1 images too few"):
+        judge(images, outputs[1:])
+    with pytest.raises(ValueError, match="outputs of 1 tiles too many"):
+        judge(images, np.concatenate([outputs, outputs[:1]]))

@@ -19,6 +19,7 @@ from emdenoise.models.heads import HEADS
 IMAGE = Ports({"noisy": 1}, 1, HEADS["intensity"])
 TINY: dict[str, dict[str, Any]] = {
     "unet": {"filters": [4], "bottom_filters": 4, "batch_norm_momentum": 0.5},
+    "resunet": {"stem_px": 2, "filters": [4, 8]},
     "dncnn": {"depth": 3, "filters": 4, "batch_norm_momentum": 0.5},
 }
 """What makes a network small; an entry of MODELS that is absent is tested with its defaults."""

@@ -37,7 +37,23 @@ def test_accelerators_are_named_by_their_model(pretend_devices: Callable[[dict[s
     assert choose_compilation() is True
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_tensorflow_takes_memory_of_an_accelerator_as_it_needs_it(
+    pretend_devices: Callable[[dict[str, dict[str, str]]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def set_memory_growth(device: str, enable: bool) -> None:
+        asked.append((device, enable))
+        if device == "GPU:1":
+            raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    pretend_devices({"GPU:0": {}, "GPU:1": {}})
+    monkeypatch.setattr(tensorflow.config.experimental, "set_memory_growth", set_memory_growth)
+    prepare_backend(TrainingSettings(deterministic=False), 0)
+    assert asked == [("GPU:0", True), ("GPU:1", True)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_the_precision_becomes_the_policy_of_new_layers(precision: str) -> None:
     prepare_backend(TrainingSettings.model_validate({"precision": precision}), 0)
     assert keras.layers.Dense(1).dtype_policy.name == precision

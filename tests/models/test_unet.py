@@ -1,4 +1,4 @@
-"""The network of the closed division is the one of the STFC benchmark, layer by layer."""
+"""The network of the closed division is the one of mlcube_examples, layer by layer."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise

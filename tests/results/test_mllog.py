@@ -1,6 +1,7 @@
 """Logs in the form of MLPerf: honest ones comply with MLCommons' own checker, and every way of breaking one is seen."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,25 +9,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import trim_mean
 
 from emdenoise.config.schema import RunConfig
-from emdenoise.results.mllog import RULES_FILE, Submitter, check_log, list_events, measure_time_to_quality, write_log
+from emdenoise.results.mllog import (
+    NUM_RUNS,
+    RULES_FILE,
+    Submitter,
+    average_times,
+    check_log,
+    list_events,
+    measure_time_to_quality,
+    write_log,
+)
 from emdenoise.results.task_record import TaskRecord, read_record
 from emdenoise.training.targets import Target
 
-TARGET = Target("validation_loss", 0.4)
+TARGET = Target("psnr_db", 26.0)
 SUBMITTER = Submitter("Institute of Tests", "two cores", "research", num_nodes=1)
+PSNR_DB = (-3.0, 20.0, 26.5)
 Lines = list[dict[str, Any]]
 
 
 @pytest.fixture
 def train(write_run: Callable[..., Path], config: RunConfig) -> TaskRecord:
-    """Give the record of a training of three epochs with validation losses 1.1, 0.55 and 0.37."""
+    """Give the record of a training of three epochs with validation PSNR -3, 20 and 26.5 dB."""
     record = read_record(write_run("train"), "train")
     start = 1_900_000_000_000
     history = [
-        epoch | {"started_at_ms": start + 2600 * number, "num_images": 8}
+        epoch | {"started_at_ms": start + 2600 * number, "num_images": 8, "validation_psnr_db": PSNR_DB[number]}
         for number, epoch in enumerate(record.results["history"])
     ]
     results = record.results | {"history": history, "num_validation_images": 4}
@@ -85,16 +100,60 @@ def test_no_path_of_this_machine_is_in_the_log(log: Path) -> None:
 def test_the_clock_runs_from_the_start_of_the_run_to_the_epoch_that_reaches_the_target(train: TaskRecord) -> None:
     events = list_events(train, SUBMITTER, target=TARGET)
     assert measure_time_to_quality(events) == pytest.approx(2 * 2.6 + 2.5)
-    early = list_events(train, SUBMITTER, target=replace(TARGET, value=0.6))
+    early = list_events(train, SUBMITTER, target=replace(TARGET, value=20.0))
     assert measure_time_to_quality(early) == pytest.approx(2.6 + 2.5)
     assert sum(event.key == "epoch_start" for event in early) == 2
 
 
-def test_a_run_that_misses_the_target_has_no_time_and_does_not_comply(train: TaskRecord, tmp_path: Path) -> None:
-    events = list_events(train, SUBMITTER, target=replace(TARGET, value=0.01))
+def test_a_run_that_misses_the_target_has_no_time_and_its_log_says_so(train: TaskRecord, tmp_path: Path) -> None:
+    events = list_events(train, SUBMITTER, target=replace(TARGET, value=27.0))
     assert measure_time_to_quality(events) is None
     write_log(tmp_path / "log.txt", events)
-    assert check_log(tmp_path / "log.txt")
+    assert find(read_lines(tmp_path / "log.txt"), "run_stop")["metadata"]["status"] == "aborted"
+    assert check_log(tmp_path / "log.txt") == []
+
+
+def test_a_loss_reaches_no_target(train: TaskRecord) -> None:
+    history = [{**epoch, "validation_loss": 0.0} for epoch in train.results["history"]]
+    for epoch in history:
+        del epoch["validation_psnr_db"]
+    record = train.model_copy(update={"results": train.results | {"history": history}})
+    assert measure_time_to_quality(list_events(record, SUBMITTER, target=TARGET)) is None
+
+
+@pytest.mark.parametrize("target", [TARGET, Target("psnr_db", 1.0, is_larger_better=False), None])
+def test_what_shall_be_large_is_called_accuracy_and_what_shall_be_small_error(
+    target: Target | None, train: TaskRecord, tmp_path: Path
+) -> None:
+    events = list_events(train, SUBMITTER, target=target)
+    judged = [event for event in events if event.key in ("eval_accuracy", "eval_error")]
+    if target is TARGET:
+        assert [(event.key, event.value) for event in judged] == [("eval_accuracy", value) for value in PSNR_DB]
+    else:
+        figure = "validation_loss" if target is None else target.quantity
+        values = [epoch[figure] for epoch in train.results["history"]]
+        assert [(event.key, event.value) for event in judged] == [("eval_error", value) for value in values][
+            : len(judged)
+        ]
+
+
+@given(times_s=st.lists(st.floats(1, 1e4), min_size=NUM_RUNS, max_size=12), num_missed=st.integers(0, 12))
+def test_missed_runs_are_infinitely_slow(times_s: list[float], num_missed: int) -> None:
+    """One is dropped as the slowest, and two or more leave no time, however many others there are."""
+    average_s = average_times([*times_s, *num_missed * [None]])
+    assert average_s is not None
+    if num_missed == 0:
+        assert average_s == pytest.approx(trim_mean(times_s, 1.001 / len(times_s)))
+    elif num_missed == 1:
+        assert average_s == pytest.approx(np.mean(sorted(times_s)[1:]))
+    else:
+        assert math.isinf(average_s)
+
+
+def test_missed_runs_count_as_runs_and_too_few_runs_have_no_time() -> None:
+    assert average_times([1.0, 2.0, 3.0, 4.0, None]) == 3.0
+    assert average_times([1.0, 2.0, 3.0, 4.0]) is None
+    assert average_times(4 * [None]) is None
 
 
 @pytest.mark.parametrize("changes", [{"history": []}, {"num_continued_epochs": 2}])
@@ -112,9 +171,12 @@ BREAK: dict[str, Callable[[Lines], object]] = {
     "another benchmark": lambda lines: find(lines, "submission_benchmark").update(value="cosmoflow"),
     "an unknown division": lambda lines: find(lines, "submission_division").update(value="secret"),
     "nobody's": lambda lines: find(lines, "submission_org").update(value=""),
-    "no error": lambda lines: [x.update(value=float("nan")) for x in lines if x["key"] == "eval_error"],
-    "a negative error": lambda lines: [x.update(value=-1.0) for x in lines if x["key"] == "eval_error"],
-    "given up": lambda lines: find(lines, "run_stop")["metadata"].update(status="aborted"),
+    "no error": lambda lines: [x.update(value=float("nan")) for x in lines if x["key"] == "eval_accuracy"],
+    "a negative error": lambda lines: [
+        x.update(key="eval_error", value=-1.0) for x in lines if x["key"] == "eval_accuracy"
+    ],
+    "never judged": lambda lines: lines.__setitem__(slice(None), [x for x in lines if x["key"] != "eval_accuracy"]),
+    "given up": lambda lines: find(lines, "run_stop")["metadata"].update(status="given up"),
     "clock backwards": lambda lines: find(lines, "run_stop").update(time_ms=find(lines, "run_start")["time_ms"] - 1),
     "an epoch before it starts": lambda lines: find(lines, "epoch_stop").update(time_ms=0),
     "judged before it ends": lambda lines: lines.insert(3, find(lines, "eval_stop")),

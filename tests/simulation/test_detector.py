@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from emdenoise.seeding import make_generator
-from emdenoise.simulation.detector import apply_dead_pixels, apply_readout_noise, apply_shot_noise, make_beam_profile
+from emdenoise.simulation.detector import (
+    apply_dead_pixels,
+    apply_readout_noise,
+    apply_shot_noise,
+    make_beam_profile,
+    spread_electrons,
+)
 
 SIZE = 200
 STANDARD_ERRORS = 5
@@ -81,6 +87,50 @@ def test_an_infinitely_wide_beam_is_even() -> None:
     assert np.array_equal(make_beam_profile((8, 9), width_fraction=np.inf, centre_fraction=(0, 0)), np.ones((8, 9)))
 
 
+@given(mtf=st.floats(0, 1), rows=st.integers(0, 31), columns=st.integers(0, 39))
+def test_the_detector_damps_each_wave_by_its_transfer_function(mtf: float, rows: int, columns: int) -> None:
+    """A wave that is even at the borders stays a wave; (1 + M) / 2 + (1 - M) / 2 cos(π q / q_N) along each axis."""
+    height, width = 32, 40
+    waves = [
+        np.cos(np.pi * number * (np.arange(size) + 0.5) / size) for number, size in ((rows, height), (columns, width))
+    ]
+    gains = [
+        (1 + mtf) / 2 + (1 - mtf) / 2 * np.cos(np.pi * number / size)
+        for number, size in ((rows, height), (columns, width))
+    ]
+    wave = np.outer(*waves)
+    spread = spread_electrons((1 + wave).astype(np.float32), mtf_at_nyquist=mtf)
+    assert spread.dtype == np.float32
+    assert abs(spread - (1 + gains[0] * gains[1] * wave)).max() < 1e-6
+
+
+@given(mtf=st.floats(0, 1), seed=st.integers(0, 2**31))
+def test_the_detector_loses_and_invents_no_electrons(mtf: float, seed: int) -> None:
+    intensity = make_generator(seed, "test").random((17, 24), np.float32) ** 8
+    intensity[3:9] = 0
+    spread = spread_electrons(intensity, mtf_at_nyquist=mtf)
+    assert spread.sum(dtype=np.float64) == pytest.approx(intensity.sum(dtype=np.float64), rel=1e-6)
+    assert spread.min() >= 0, "a probability of arriving"
+
+
+def test_at_the_nyquist_frequency_the_transfer_function_has_the_value_that_names_it() -> None:
+    stripes = np.tile(np.array([1.5, 0.5], np.float32), (8, 8))
+    for mtf in (0.0, 0.25, 0.64, 1.0):
+        assert np.ptp(spread_electrons(stripes, mtf_at_nyquist=mtf)[:, 1:-1]) == pytest.approx(mtf)
+
+
+def test_a_perfect_detector_changes_no_bit() -> None:
+    intensity = make_generator(0, "test").random((9, 9), np.float32)
+    assert np.array_equal(spread_electrons(intensity, mtf_at_nyquist=1.0), intensity)
+
+
+def test_counting_after_the_spread_leaves_the_noise_white() -> None:
+    even = spread_electrons(np.ones((400, 400), np.float32), mtf_at_nyquist=0.3)
+    noise = apply_shot_noise(even, electrons_per_pixel=10, rng=make_generator(2, "test")) - 1
+    for shifted in (np.roll(noise, 1, axis=0), np.roll(noise, 1, axis=1)):
+        assert abs(np.corrcoef(noise.ravel(), shifted.ravel())[0, 1]) < STANDARD_ERRORS / 400
+
+
 @given(fraction=st.floats(0, 1), height=st.integers(1, 40), width=st.integers(1, 40))
 def test_dead_pixels_are_as_many_as_asked_for_and_the_others_stay(fraction: float, height: int, width: int) -> None:
     image = np.arange(1, height * width + 1, dtype=np.float32).reshape(height, width)
@@ -133,6 +183,12 @@ def test_a_share_of_dead_pixels_outside_zero_to_one_is_refused(fraction: float) 
 def test_a_negative_readout_noise_is_refused(readout_noise: float) -> None:
     with pytest.raises(ValueError, match=r"readout_noise is .*; it must be at least 0"):
         apply_readout_noise(IMAGE, readout_noise=readout_noise, rng=make_generator(0, "test"))
+
+
+@pytest.mark.parametrize("mtf", [-0.1, 1.1, np.nan])
+def test_a_transfer_function_outside_zero_to_one_is_refused(mtf: float) -> None:
+    with pytest.raises(ValueError, match=r"mtf_at_nyquist is .*; it must be in \[0, 1\]"):
+        spread_electrons(IMAGE, mtf_at_nyquist=mtf)
 
 
 @pytest.mark.parametrize("width", [0, -1, np.nan])

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale
 from emdenoise.dataset.record import DEFECT, LATTICE, VACUUM, Record
 from emdenoise.seeding import make_generator
+from emdenoise.simulation.detector import spread_electrons
 from emdenoise.simulation.simulate import make_specimen, open_pool, simulate_specimen, simulate_split
 from emdenoise.simulation.specimens import DEFECTS
 
@@ -158,7 +160,8 @@ def test_the_drawn_conditions_lie_within_the_settings_and_fill_them(
 
 def test_conditions_without_a_range_are_those_of_the_settings(records: list[Record]) -> None:
     for record in records:
-        assert record.attributes["voltage_kv"] == SMALL.voltage_kv
+        for name in ("voltage_kv", "convergence_semiangle_mrad", "detector_mtf_at_nyquist"):
+            assert record.attributes[name] == getattr(SMALL, name)
         assert record.attributes["defocus_angstrom"] < 0, "an overfocus, as Cs is negative"
         for name in ("beam_row_fraction", "beam_column_fraction"):
             assert abs(record.attributes[name]) <= SMALL.beam_offset_fraction
@@ -185,6 +188,72 @@ def test_the_noise_has_the_variance_of_the_dose_that_the_record_names(config: Ru
         assert (noisy - clean).mean() == pytest.approx(0, abs=5 * np.sqrt(expected) / 128)
         per_unit = record.attributes["electrons_per_unit_intensity"]
         assert per_unit == pytest.approx(electrons / record.attributes["intensity_scale"])
+
+
+FLAT = {"defects": ("pristine",), "ripple_height_angstrom": (0.0, 0.0), "images_per_specimen": 1}
+
+
+def test_clean_images_show_the_average_over_thermal_motion_and_not_one_instant() -> None:
+    """In a perfect lattice all atoms look alike; at one instant their brightness would spread by a fifth of it."""
+    from scipy.ndimage import map_coordinates
+
+    settings = SMALL.model_copy(update={**FLAT, "image_size_px": 128})
+    (record,) = simulate_specimen(settings, 0, "train", 0)
+    clean = record.images["clean"].astype(np.float64)
+    inner = record.atoms[((record.atoms > 8) & (record.atoms < 120)).all(axis=1)].astype(np.float64)
+    brightness = map_coordinates(clean, inner.T, order=5)
+    assert len(brightness) > 80
+    assert brightness.std() < 0.03 * (brightness.mean() - clean.mean())
+
+
+def test_atoms_are_at_their_mean_positions() -> None:
+    (record,) = simulate_specimen(SMALL.model_copy(update=FLAT), 0, "train", 0)
+    distances = cKDTree(record.atoms).query(record.atoms, k=2)[0][:, 1] * record.attributes["pixel_size_angstrom"]
+    assert distances == pytest.approx(1.42, abs=0.001)
+
+
+def test_heat_softens_the_clean_image_and_moves_no_atom() -> None:
+    cold, warm = (
+        simulate_specimen(SMALL.model_copy(update={"thermal_displacement_angstrom": heat}), 0, "train", 0)[0]
+        for heat in (0.0, 0.12)
+    )
+    assert np.array_equal(cold.atoms, warm.atoms)
+    assert warm.images["clean"].std() < 0.97 * cold.images["clean"].std()
+
+
+def test_a_convergent_beam_softens_the_clean_image_and_a_blurring_detector_does_not() -> None:
+    def simulate(**changes: float) -> Record:
+        return simulate_specimen(SMALL.model_copy(update={**FLAT, **changes}), 0, "train", 0)[0]
+
+    perfect, convergent, blurring = (
+        simulate(),
+        simulate(convergence_semiangle_mrad=5.0),
+        simulate(detector_mtf_at_nyquist=0.2),
+    )
+    assert convergent.images["clean"].std() < 0.97 * perfect.images["clean"].std()
+    assert np.array_equal(blurring.images["clean"], perfect.images["clean"])
+    assert not np.array_equal(blurring.noisy, perfect.noisy)
+
+
+def test_the_expected_noisy_image_is_the_clean_one_as_the_detector_spreads_it() -> None:
+    """The beam is even: the mean of many images of one specimen differs from the truth by the transfer function."""
+    conditions = {
+        "detector_mtf_at_nyquist": 0.2,
+        "images_per_specimen": 64,
+        "dose_e_per_angstrom2": (8e4, 8e4),
+        "beam_width_fraction": (1e6, 1e6),
+        "dead_pixel_fraction": (0.0, 0.0),
+        "spherical_aberration_um": (-5.0, -5.0),
+        "defocus_scherzer": (1.0, 1.0),
+        "focal_spread_angstrom": (10.0, 10.0),
+    }
+    records = simulate_specimen(SMALL.model_copy(update=conditions), 0, "train", 0)
+    clean = records[0].images["clean"]
+    mean = np.mean([record.noisy.astype(np.float64) for record in records], axis=0)
+    expected = spread_electrons(clean, mtf_at_nyquist=0.2)
+    noise = (records[0].noisy - expected).std() / 8
+    assert (mean - expected).std() == pytest.approx(noise, rel=0.1)
+    assert (mean - clean).std() > 2 * noise, "the blur is seen"
 
 
 def test_vacuum_has_the_place_in_the_window_that_the_settings_say(config: RunConfig) -> None:

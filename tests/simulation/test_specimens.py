@@ -23,7 +23,6 @@ from emdenoise.simulation.specimens import (
     add_pores,
     add_stone_wales,
     add_vacancies,
-    displace,
     make_lattice,
     ripple,
     to_atoms,
@@ -101,7 +100,7 @@ def test_the_density_is_that_of_graphene(seed: int, side: float) -> None:
     assert len(sheet.positions) == pytest.approx(ATOMS_PER_SQUARE_ANGSTROM * side**2, abs=1.2 * side)
     big = make_sheet(seed, 300.0)
     inner = find_inner(big, 0.5)
-    assert inner.sum() / 299**2 == pytest.approx(ATOMS_PER_SQUARE_ANGSTROM, rel=0.003)
+    assert inner.sum() / 299**2 == pytest.approx(ATOMS_PER_SQUARE_ANGSTROM, rel=0.005)
 
 
 @given(seed=seeds)
@@ -257,19 +256,6 @@ def test_the_discs_of_defects_move_with_their_atoms() -> None:
     result = ripple(sheet, height_angstrom=1, wavelength_angstrom=25, rng=make_generator(0, "ripple"))
     assert result.defects[:, :2] == pytest.approx(result.flat, abs=1e-12)
     assert np.array_equal(result.defects[:, 2], sheet.defects[:, 2])
-
-
-@given(displacement=st.floats(0, 0.3), seed=seeds)
-def test_thermal_displacements_have_the_given_root_mean_square_along_each_axis(displacement: float, seed: int) -> None:
-    sheet = make_sheet(side=100.0)
-    moved = (
-        displace(sheet, displacement_angstrom=displacement, rng=make_generator(seed, "heat")).positions
-        - sheet.positions
-    )
-    num_atoms = len(moved)
-    root_mean_square = np.sqrt((moved**2).mean(axis=0))
-    assert root_mean_square == pytest.approx(displacement, rel=5 / np.sqrt(2 * num_atoms))
-    assert abs(moved.mean(axis=0)).max() <= 5 * displacement / np.sqrt(num_atoms)
 
 
 def test_atoms_stand_in_the_middle_of_a_periodic_box_of_carbon() -> None:

@@ -14,6 +14,7 @@ from emdenoise.dataset.record import SPLITS
 from emdenoise.errors import DataError, DownloadError, MissingInputError
 from emdenoise.files.atomic import hash_file
 from emdenoise.progress import SilentProgress
+from emdenoise.simulation.detector import apply_readout_noise, apply_shot_noise, make_beam_profile
 from emdenoise.sources import SOURCES
 from emdenoise.sources.em_graphene_sim import EM_GRAPHENE_SIM, FILES, download_em_graphene_sim, read_em_graphene_sim
 
@@ -211,6 +212,26 @@ def copy_noisy_image(root: Path) -> None:
     write_images(root / TRAIN_CLEAN, images)
 
 
+def test_simulated_graphene_of_the_lowest_dose_is_read_in_the_files_of_the_stfc(raw_dir: Path) -> None:
+    """Noise goes far beyond the contrast window: there are pixels with no electron, and with three times the mean."""
+    simulation, rng = RunConfig().simulation, np.random.default_rng(0)
+    low, high = simulation.intensity_window
+    electrons = simulation.dose_e_per_angstrom2[0] * simulation.pixel_size_angstrom[0] ** 2
+    beam = make_beam_profile((256, 256), width_fraction=simulation.beam_width_fraction[0], centre_fraction=(0.2, 0.2))
+    intensity = beam * np.where(np.arange(256) < 128, low, high)
+    images = make_images(TRAIN_NOISE)
+    for image in images:
+        counted = apply_shot_noise(intensity, electrons_per_pixel=electrons, rng=rng)
+        readout_noise = simulation.readout_noise_electrons[1] / electrons
+        noisy = apply_readout_noise(counted, readout_noise=readout_noise, rng=rng)
+        image[..., 0] = (noisy - low) / (high - low)
+    assert images.min() < -1
+    assert images.max() > 3
+    write_images(raw_dir / "em_graphene_sim" / TRAIN_NOISE, images)
+    records = read_all(make_config(), raw_dir)
+    assert sum(len(records[split]) for split in ("train", "validation")) == NUM_TRAIN
+
+
 MALFORMED = {
     "no data set": (rename_dataset, "holds pictures; expected the data set images"),
     "a group": (group_for_dataset, "holds images; expected the data set images"),
@@ -241,7 +262,7 @@ MALFORMED = {
     "NaN": (replace_images(set_pixel(np.nan)), "image 1 holds NaN or infinite values; expected finite ones"),
     "infinity": (replace_images(set_pixel(np.inf)), "image 1 holds NaN or infinite values; expected finite ones"),
     "counts": (replace_images(set_pixel(255)), "image 1 spans [0, 255]; expected values near [0, 1]"),
-    "negative values": (replace_images(set_pixel(-2)), "image 1 spans [-2, 1]; expected values near [0, 1]"),
+    "negative values": (replace_images(set_pixel(-5)), "image 1 spans [-5, 1]; expected values near [0, 1]"),
     "its own truth": (
         copy_noisy_image,
         f"image 1 is identical to that of {TRAIN_NOISE}; expected its noise-free truth",
@@ -256,6 +277,18 @@ def test_a_malformed_file_is_refused_in_one_line(damage, problem, raw_dir):
         read_all(make_config(), raw_dir)
     remedy = "delete the file and run the download task again, with another data.mirror if it stays so."
     assert str(caught.value) == f"{TRAIN_CLEAN}: {problem}; {remedy}"
+
+
+def test_noisy_images_of_few_electrons_may_leave_the_range_of_clean_ones(raw_dir):
+    """At 8 electrons a pixel, 35 counts and none are far outside the contrast window; that is no other scale."""
+    images = make_images(TEST_NOISE)
+    images[1, 0, 0, 0], images[1, 0, 1, 0] = -2.0, 4.8
+    write_images(raw_dir / "em_graphene_sim" / TEST_NOISE, images)
+    assert np.ptp(read_all(make_config(), raw_dir)["test"][1].noisy) == np.float32(6.8)
+    images[1] *= 200
+    write_images(raw_dir / "em_graphene_sim" / TEST_NOISE, images)
+    with pytest.raises(DataError, match=rf"{re.escape(TEST_NOISE)}: image 1 spans \[-400, 960\]; expected values near"):
+        read_all(make_config(), raw_dir)
 
 
 def test_one_pair_is_too_few_for_a_validation_split(raw_dir):

@@ -41,7 +41,7 @@ OWN_IMAGES = {
     # The mean is vacuum, 1, in a window from 0.6 to 1.4: it is stored as 0.5.
     "graphene": OwnImages(COUNTS, False, (COUNTS[0] - 200, "expected counts, above 0"), 0.5),
     "em_graphene_sim": OwnImages(
-        [RNG.uniform(-0.5, 1.5, (40, 30)).astype(np.float32)], True, (COUNTS[0], "from -1 to 3; bring the image to")
+        [RNG.uniform(-0.5, 1.5, (40, 30)).astype(np.float32)], True, (COUNTS[0], "from -4 to 8; bring the image to")
     ),
     "emps": OwnImages(
         [RNG.integers(0, 256, (40, 30)).astype(np.float32)], True, (COUNTS[1], "from 0 to 255; bring the image to")

@@ -1,6 +1,7 @@
 """The source graphene: simulated once per recipe, verified every time."""
 
 import json
+import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,8 @@ def test_the_signatures_of_the_committed_recipes_ship_with_the_package(name: str
     path = Path(__file__).parents[2] / "workspace" / "parameters" / f"{name}.parameters.yaml"
     shipped = json.loads(files("emdenoise.sources").joinpath(graphene.REFERENCE_SIGNATURES).read_text())
     assert set(shipped.get(hash_recipe(load_config(path)), ())) == set(SPLITS), "make them with docs/sign.py"
+
+
+def test_the_program_that_signs_writes_the_file_that_the_package_reads() -> None:
+    path = Path(__file__).parents[2] / "docs" / "sign.py"
+    assert runpy.run_path(str(path))["REFERENCE"] == Path(graphene.__file__).parent / graphene.REFERENCE_SIGNATURES

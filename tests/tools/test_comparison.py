@@ -1,14 +1,17 @@
-"""Comparing runs: seed by seed, with the interval of a few runs; a metric that no run has is one line."""
+"""Comparing runs: seed by seed, with the interval of a few runs; what no run has is one line, and has no time."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from emdenoise.config.schema import RunConfig
 from emdenoise.config.studies import RunKey
 from emdenoise.errors import DataError, SettingsError
+from emdenoise.results.task_record import TaskRecorder
 from emdenoise.tools import comparison
 from emdenoise.tools.comparison import Run, compare_runs, write_comparison
 
@@ -64,3 +67,39 @@ def test_a_single_seed_has_a_mean_and_no_interval(runs: list[Run], tmp_path: Pat
     write_comparison(found, tmp_path)
     row = json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)["rows"][1]
     assert row["score"] == {"mean": 0.58, "low": None, "high": None}
+
+
+def write_run(folder: Path, config: RunConfig, psnr_db: list[float | None]) -> Path:
+    """Write what a comparison reads of a run: scores, and a history of epochs of 10 s."""
+    history = [
+        {"epoch": number, "train_s": 10.0, "validation_loss": 1.0, "validation_psnr_db": value}
+        for number, value in enumerate(psnr_db, start=1)
+    ]
+    TaskRecorder("train", config).finish(folder, {}, {"weights": 64 * "0"}, {"history": history}, [])
+    network = {"images_per_second": 3.0, "psnr_db": {"mean": 30.0, "low": 29.0, "high": 31.0}}
+    (folder / "scores.json").write_text(json.dumps({"methods": {"network": network}}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("second_seed", "seconds", "shown"),
+    [([29.0, 31.0], 15.0, "15.0"), ([28.0, 29.0], None, "– (1 of 2)"), ([None, None], None, "– (1 of 2)")],
+)
+def test_a_variant_of_which_a_seed_is_never_as_good_has_no_mean_time(
+    second_seed: list[float | None],
+    seconds: float | None,
+    shown: str,
+    tmp_path: Path,
+    tiny_config: Callable[..., RunConfig],
+) -> None:
+    histories = {"base": ([29.0, 30.0], [29.0, 30.0]), "own": ([30.0, 31.0], second_seed)}
+    runs = [
+        Run(RunKey(variant, "", None, seed), "", write_run(tmp_path / f"{variant}-{seed}", tiny_config(), values))
+        for variant, seeds in histories.items()
+        for seed, values in enumerate(seeds)
+    ]
+    comparison = compare_runs(runs, metrics=["psnr_db"], reference="base")
+    row = next(row for row in comparison.rows if row.variant == "own")
+    assert row.seconds_to_reference == seconds
+    assert row.num_reached == (2 if seconds else 1)
+    assert shown in comparison.make_table()[-1]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.results.tables import summarise_scores
 from emdenoise.results.task_record import TaskRecord
+from emdenoise.tools.check import tabulate_runs
 from emdenoise.tools.judging import judge_submission
 from emdenoise.tools.packages import read_submission
 from emdenoise.tools.packing import SystemDescription, build_package
 from emdenoise.training.targets import Target
+from emdenoise.workloads import WORKLOADS
 from emdenoise.workloads.contract import check_division
 from emdenoise.workloads.denoise import DENOISE
 
-TARGET = Target("validation_loss", 0.002)
+TARGET = Target("psnr_db", 28.0)
 SPECIMENS = ["a", "a", "b", "b", "c", "c", "d", "d"]
 CONDITIONS: dict[str, Any] = {
     "doses_e_per_angstrom2": [500.0, 4000.0, 1000.0, 2000.0, 600.0, 700.0, 3000.0, 8000.0],
@@ -53,8 +56,8 @@ def make_time(seconds: float) -> str:
     return datetime.fromtimestamp(START_S + seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def write_run(folder: Path, config: RunConfig) -> None:
-    """Write what an honest run leaves: records, scores, weights."""
+def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> None:
+    """Write what an honest run leaves: records, scores, weights; one that missed is never good enough."""
     rng = np.random.default_rng(config.seed)
     begun = 1000.0 * config.seed
     (folder / "model").mkdir(parents=True)
@@ -67,6 +70,7 @@ def write_run(folder: Path, config: RunConfig) -> None:
             "epoch": number + 1,
             "loss": 0.01 / (1 + number),
             "validation_loss": 0.005 / (1 + number),
+            "validation_psnr_db": 20.0 if is_missed else 24.0 + 2 * number,
             "learning_rate": 0.01,
             "train_s": 2.0,
             "validation_s": 0.5,
@@ -132,9 +136,9 @@ def check_denoise(config: RunConfig) -> None:
     check_division(config, DENOISE)
 
 
-def build(folder: Path, configs: list[RunConfig]) -> Path:
+def build(folder: Path, configs: list[RunConfig], *, num_missed: int = 0) -> Path:
     for config in configs:
-        write_run(folder / "runs" / str(config.seed), config)
+        write_run(folder / "runs" / str(config.seed), config, is_missed=config.seed < num_missed)
     runs = sorted((folder / "runs").iterdir())
     build_package(runs, SYSTEM, TARGET, folder / "package")
     return folder / "package"
@@ -162,9 +166,33 @@ def test_an_honest_package_of_the_open_division_needs_one_run(tmp_path: Path) ->
     assert judge(build(tmp_path, [RunConfig(division="open", training=training)])) == []
 
 
+def test_an_honest_package_on_the_images_of_the_stfc_may_have_a_mirror(tmp_path: Path) -> None:
+    data = RunConfig().data.model_copy(update={"source": "em_graphene_sim", "mirror": "https://example.org/images"})
+    assert judge(build(tmp_path, [RunConfig(seed=seed, data=data) for seed in range(5)])) == []
+
+
 def test_it_is_laid_out_like_packages_of_mlperf(package: Path) -> None:
     assert (package / "closed/institute_of_tests/systems/two_cores.json").is_file()
     assert (package / "closed/institute_of_tests/results/two_cores/denoise/run_4/result.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("num_runs", "num_missed", "by_the_rules"),
+    [(5, 0, "7.7"), (5, 1, "7.7"), (5, 2, "did not converge"), (10, 1, "7.7"), (10, 5, "did not converge")],
+)
+def test_a_run_that_missed_the_target_is_told_and_counts_as_infinitely_slow(
+    num_runs: int, num_missed: int, by_the_rules: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WORKLOADS, "denoise", replace(DENOISE, target=TARGET))
+    package = build(tmp_path, [RunConfig(seed=seed) for seed in range(num_runs)], num_missed=num_missed)
+    assert judge(package) == []
+    submission, _ = read_submission(package)
+    assert submission is not None
+    heading, *rows, last = tabulate_runs(submission)
+    assert heading[3] == "time to validation_psnr_db 28 [s]"
+    assert [row[3] for row in rows] == num_missed * ["missed"] + (num_runs - num_missed) * ["7.7"]
+    assert last[3] == by_the_rules
+    assert (last[4] == "did not converge") == (num_missed > 1)
 
 
 class Tamper:
@@ -417,7 +445,18 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
     ),
     "a target that was not reached": (
         lambda it: it.edit(
-            "records/train.json", lambda record: [e.update(validation_loss=0.5) for e in record["results"]["history"]]
+            "records/train.json",
+            lambda record: [e.update(validation_psnr_db=9.0) for e in record["results"]["history"]],
+        ),
+        "result.txt does not follow",
+    ),
+    "a target that a log alone reaches": (
+        lambda it: (
+            it.edit(
+                "records/train.json",
+                lambda record: [e.update(validation_psnr_db=9.0) for e in record["results"]["history"]],
+            ),
+            it.edit_log(lambda lines: lines.__setitem__(-1, lines[-1].replace("aborted", "success"))),
         ),
         "result.txt does not follow",
     ),

@@ -79,7 +79,7 @@ def test_the_contrast_window_of_simulated_images_is_found_from_the_mean(tiny_con
         ("graphene", {"a": COUNTS, "b": COUNTS}, r"holds 2 data sets of images .*; expected one, .*; write the"),
         ("graphene", {"a": np.zeros(4)}, r"holds 0 data sets of images \(data sets: /a \(4,\)\); expected one"),
         ("emps", {"a": COUNTS * 9}, r"values from .* to .*; the network was trained with source emps, from 0 to 255"),
-        ("em_graphene_sim", {"a": COUNTS}, r"trained with source em_graphene_sim, from -1 to 3; bring the image"),
+        ("em_graphene_sim", {"a": COUNTS}, r"trained with source em_graphene_sim, from -4 to 8; bring the image"),
     ],
 )
 def test_images_that_the_network_cannot_know_are_one_line(

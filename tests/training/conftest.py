@@ -14,7 +14,7 @@ import pytest
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.models.backend import prepare_backend
 from emdenoise.progress import SilentProgress
-from emdenoise.training.epochs import NOTHING_FROZEN, TrainingResult, run_epochs
+from emdenoise.training.epochs import NOTHING_FROZEN, Judge, TrainingResult, judge_nothing, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
 from emdenoise.training.learners import make_learner
 from emdenoise.training.objectives import Supervised
@@ -83,9 +83,9 @@ def draw_batches() -> type[DrawnBatches]:
     return DrawnBatches
 
 
-def build_network(seed: int = 0) -> keras.Model:
+def build_network(seed: int = 0, precision: Any = "float32") -> keras.Model:
     """Build a network with everything that has a state: running means, dropout, weights."""
-    prepare_backend(TrainingSettings(), seed)
+    prepare_backend(TrainingSettings(precision=precision), seed)
     noisy = keras.Input((None, None, 1))
     images = keras.layers.Conv2D(3, 3, padding="same", activation="relu")(noisy)
     images = keras.layers.BatchNormalization(momentum=0.5)(images)
@@ -119,12 +119,14 @@ def train(tmp_path: Path) -> Callable[..., TrainingResult]:
         run_key: str = RUN_KEY,
         progress: Any = None,
         freeze: Freeze = NOTHING_FROZEN,
+        judge: Judge = judge_nothing,
         **settings: Any,
     ) -> TrainingResult:
-        training, batches = TrainingSettings.model_validate(settings), batches or DrawnBatches()
-        objective = Supervised(("noisy",), "clean", training.loss, {})
+        # Without reading ahead an interruption comes in the step that it is meant for.
+        training, batches = TrainingSettings.model_validate({"read_ahead": 0, **settings}), batches or DrawnBatches()
+        objective = Supervised(("noisy",), "clean", training.loss)
         return run_epochs(
-            make_learner(model, objective, training, len(batches)),
+            make_learner(model, objective, training, len(batches), judge=judge),
             batches,
             validation or DrawnBatches(sizes=(2,), seed=99),
             training,

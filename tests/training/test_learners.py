@@ -1,18 +1,28 @@
 """Training: it finds what it should find, and an interrupted one ends with the bits of an undisturbed one."""
 
+import importlib
 import re
 import signal
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import python_utils
 
+from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.sampler import Sampler
 from emdenoise.errors import StoppedError
+from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import hash_weights
-from emdenoise.training.epochs import TrainingResult
+from emdenoise.training import epochs, learners
+from emdenoise.training.epochs import TrainingResult, validate
+from emdenoise.training.learners import make_learner
+from emdenoise.training.objectives import Supervised
 
 Networks = dict[str, Callable[..., keras.Model]]
 Train = Callable[..., TrainingResult]
@@ -62,6 +72,69 @@ def test_the_validation_loss_is_the_mean_over_the_validation_images(
     errors = np.concatenate([np.asarray(model(images)) - clean for images, clean in pairs]).astype(np.float64)
     expected = (errors**2).mean() if loss == "mean_squared_error" else np.abs(errors).mean()
     assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def judge_mean(outputs: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Score each image by its mean."""
+    return {"brightness": np.concatenate([np.asarray(batch, np.float64).mean(axis=(1, 2, 3)) for batch in outputs])}
+
+
+def test_a_metric_is_the_mean_over_the_validation_images_from_one_prediction_of_each(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation, model, predicted = draw_batches(sizes=(3, 1), seed=5), networks["line"](), []
+    predict = model.predict_on_batch
+    monkeypatch.setattr(model, "predict_on_batch", lambda images: (predicted.append(len(images)), predict(images))[1])
+    history = train(model, None, validation, judge=judge_mean, epochs=2, **LINE).history
+    images = np.concatenate([validation.read(0, step)[0] for step in range(2)])
+    expected = np.asarray(model(images), np.float64).mean(axis=(1, 2, 3)).mean()
+    assert history[1]["validation_brightness"] == pytest.approx(expected, rel=1e-5)
+    assert history[1]["validation_brightness"] != history[0]["validation_brightness"]
+    assert predicted == [3, 1, 3, 1]
+
+
+def test_a_judge_changes_no_bit_of_the_training_and_is_asked_again_after_an_interruption(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    plain, judged, continued = (networks["small"]() for _ in range(3))
+    without = train(plain, folder="without", **CURVED)
+    expected = train(judged, folder="judged", judge=judge_mean, **CURVED)
+    batches = draw_batches()
+    batches.interrupt_at = (1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(networks["small"](), batches, judge=judge_mean, **CURVED)
+    found = train(continued, judge=judge_mean, **CURVED)
+    assert hash_weights(plain) == hash_weights(judged) == hash_weights(continued)
+    assert without_times(found) == without_times(expected)
+    bare = [{name: epoch[name] for name in epoch if name != "validation_brightness"} for epoch in without_times(found)]
+    assert bare == without_times(without)
+
+
+def test_processes_add_up_loss_and_metrics_of_their_images(draw_batches: Callable[..., Any]) -> None:
+    def error(targets: Any, outputs: Any) -> Any:
+        return ((targets - outputs) ** 2).mean(axis=-1)
+
+    def run(sizes: tuple[int, ...], **changes: Any) -> dict[str, float]:
+        found = validate(lambda images: 2 * images, error, cut(sizes), judge=judge_mean, **changes)
+        return {name: value for name, value in found.items() if name != "validation_s"}
+
+    images, targets = draw_batches(sizes=(7,)).read(0, 0)
+
+    def cut(rows: tuple[int, ...]) -> Any:
+        return type(
+            "Cut",
+            (),
+            {
+                "__len__": lambda self: 1,
+                "read": lambda self, epoch, step: (images[list(rows)], targets[list(rows)]),
+            },
+        )()
+
+    told: list[Any] = []
+    run((0, 1), add_up=lambda values: told.append(values) or values)
+    run((2, 3, 4, 5, 6), add_up=lambda values: told.append(values) or values)
+    shared = run((0, 1), add_up=lambda values: told[0] + told[1])
+    assert shared == pytest.approx(run((0, 1, 2, 3, 4, 5, 6)))
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_validation_images(
@@ -287,3 +360,144 @@ def test_what_a_record_keeps_counts_the_parameters_and_names_the_best_epoch(netw
     assert description["best_epoch"] == 2
     assert description["history"] == result.history
     assert description["images_per_second"] > 0
+
+
+def count_fetches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many losses each wait for the device brings; Keras itself must bring none."""
+    fetches: list[int] = []
+    fetch, make_numbers = epochs.fetch, python_utils.pythonify_logs
+
+    def watch(values: Any) -> list[float]:
+        fetches.append(len(values))
+        return fetch(values)
+
+    def check_no_losses(logs: Any) -> dict[str, Any]:
+        caller = sys._getframe(1).f_code.co_name
+        assert not logs or caller == "test_on_batch", f"{caller} waits for the device"
+        found: dict[str, Any] = make_numbers(logs)
+        return found
+
+    monkeypatch.setattr(epochs, "fetch", watch)
+    trainer = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.trainer")
+    monkeypatch.setattr(trainer, "pythonify_logs", check_no_losses)
+    return fetches
+
+
+def train_and_wait_in_each_step(model: keras.Model, batches: Any, num_epochs: int) -> list[float]:
+    """Train as Keras does, which turns each loss into a number at once; gives the loss of each epoch."""
+    losses = []
+    for epoch in range(num_epochs):
+        sum_of_losses, num_images = 0.0, 0
+        for step in range(len(batches)):
+            inputs, targets = batches.read(epoch, step)
+            loss = model.train_on_batch(inputs, targets, return_dict=True)["loss"]
+            sum_of_losses += len(targets) * float(loss)
+            num_images += len(targets)
+        losses.append(sum_of_losses / num_images)
+    return losses
+
+
+@pytest.mark.parametrize(("num_steps", "fetched"), [(1, [1]), (25, [1, 10, 10, 4])])
+def test_the_losses_are_fetched_once_in_ten_steps_and_are_the_same_to_the_bit(
+    num_steps: int,
+    fetched: list[int],
+    networks: Networks,
+    train: Train,
+    draw_batches: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches = draw_batches(sizes=(3,) * (num_steps - 1) + (2,))
+    waiting, model = networks["small"](), networks["small"]()
+    objective, settings = Supervised(("noisy",), "clean", "mean_squared_error"), TrainingSettings(epochs=2)
+    make_learner(waiting, objective, settings, num_steps)
+    expected = train_and_wait_in_each_step(waiting, batches, num_epochs=2)
+    fetches = count_fetches(monkeypatch)
+    history = train(model, batches, epochs=2).history
+    assert fetches == 2 * fetched
+    assert [epoch["loss"] for epoch in history] == expected
+    assert hash_weights(model) == hash_weights(waiting)
+
+
+def test_the_result_does_not_depend_on_how_far_ahead_the_batches_are_read(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    plain, ahead = networks["small"](), networks["small"]()
+    expected = train(plain, draw_batches(sizes=(3, 2, 1)), folder="plain", **CURVED)
+    found = train(ahead, draw_batches(sizes=(3, 2, 1)), read_ahead=3, **CURVED)
+    assert without_times(found) == without_times(expected)
+    assert hash_weights(ahead) == hash_weights(plain)
+    for one, other in zip(plain.optimizer.variables, ahead.optimizer.variables, strict=True):
+        assert np.array_equal(one, other), one.path
+
+
+def test_a_stopped_training_that_reads_ahead_goes_on_to_the_same_bits_and_leaves_no_thread(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    sizes, before = (3, 2, 3, 2), set(threading.enumerate())
+    undisturbed, continued, batches = networks["small"](), networks["small"](), draw_batches(sizes=sizes)
+    expected = train(undisturbed, draw_batches(sizes=sizes), folder="undisturbed", **CURVED)
+    batches.stop_at = (1, 2)
+    with pytest.raises(StoppedError, match=r"kept after \d of 4 steps"):
+        train(networks["small"](), batches, read_ahead=2, **CURVED)
+    assert set(threading.enumerate()) == before
+    found = train(continued, draw_batches(sizes=sizes), read_ahead=2, **CURVED)
+    assert set(threading.enumerate()) == before
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    assert without_times(found) == without_times(expected)
+
+
+def test_an_error_of_the_reader_ends_the_training_as_it_is(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    batches, before = draw_batches(), set(threading.enumerate())
+    batches.interrupt_at = (1, 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(networks["line"](), batches, read_ahead=2, epochs=3)
+    assert set(threading.enumerate()) == before
+
+
+def test_tiny_gradients_in_half_precision_are_learned_because_the_loss_is_scaled(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    # The gradient of a pixel is 2 · 1e-6 / 192 = 1e-8, a sixth of the smallest number of float16.
+    changes = {}
+    for precision in ("float32", "mixed_float16"):
+        prepare_backend(TrainingSettings(precision=precision), 0)
+        model = networks["line"]()
+        batches = draw_batches(sizes=(3,), gain=0.0, offset=1e-6)
+        train(model, batches, folder=precision, epochs=1, precision=precision, **LINE)
+        changes[precision] = model.get_weights()[1]
+    assert changes["float32"] == pytest.approx(0.1 * 2 * 1e-6, rel=1e-5)
+    assert changes["mixed_float16"] == pytest.approx(changes["float32"], rel=0.01)
+
+
+@pytest.mark.long
+def test_a_continued_training_in_half_precision_ends_with_the_bits_of_an_undisturbed_one(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    settings = {**CURVED, "precision": "mixed_float16"}
+    undisturbed, continued = (networks["small"](precision="mixed_float16") for _ in range(2))
+    expected = train(undisturbed, folder="undisturbed", **settings)
+    batches = draw_batches()
+    batches.stop_at = (1, 0)
+    with pytest.raises(StoppedError):
+        train(networks["small"](precision="mixed_float16"), batches, **settings)
+    found = train(continued, **settings)
+    assert hash_weights(continued) == hash_weights(undisturbed)
+    assert without_times(found) == without_times(expected)
+    assert undisturbed.optimizer.dynamic_scale.path in {each.path for each in undisturbed.optimizer.variables}
+    for one, other in zip(undisturbed.optimizer.variables, continued.optimizer.variables, strict=True):
+        assert np.array_equal(one, other), one.path
+
+
+@pytest.mark.parametrize(
+    ("last_batch", "is_compiled", "is_told"), [("smaller", True, 1), ("smaller", False, 0), ("filled", True, 0)]
+)
+def test_a_second_program_of_xla_is_announced_with_its_remedy(
+    last_batch: Any, is_compiled: bool, is_told: int, drawn_files: Any, progress: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learners, "choose_compilation", lambda: is_compiled)
+    sampler = Sampler(drawn_files["train"], ("noisy",), TrainingSettings(batch_size=4, last_batch=last_batch), 0)
+    learners.tell_of_shapes(sampler, progress)
+    assert len(progress.lines) == is_told
+    assert all("training.last_batch: filled" in line for line in progress.lines)

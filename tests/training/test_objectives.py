@@ -8,8 +8,7 @@ import pytest
 
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.fields import FIELDS
-from emdenoise.evaluation.metrics.masks import score_masks
-from emdenoise.training.objectives import OBJECTIVES, AddedNoise, compute_dice, list_objectives
+from emdenoise.training.objectives import OBJECTIVES, AddedNoise, list_objectives
 
 RNG = np.random.default_rng(3)
 MASK = RNG.integers(0, 3, (4, 8, 8, 1)).astype(np.uint8)
@@ -63,25 +62,19 @@ def test_a_label_that_no_image_has_gives_a_finite_loss() -> None:
     assert np.isfinite(compute(make_loss(1.0), only_background, LOGITS))
 
 
-def test_the_dice_of_training_is_the_dice_of_the_test() -> None:
-    mask = np.where(np.arange(4)[:, None, None, None] == 0, 0, MASK).astype(np.uint8)  # an image of one label
-    expected = score_masks(LOGITS.argmax(axis=-1).astype(np.uint8), mask[..., 0], ["a", "b", "c"])["dice"]
-    assert compute(compute_dice, mask, LOGITS) == pytest.approx(expected, rel=1e-5)
-    assert compute(compute_dice, mask, make_logits(mask, 5)) == pytest.approx(np.ones(4))
-
-
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_gives_inputs_and_truth_and_a_loss_that_is_least_where_the_answer_is_right(name: str) -> None:
     kind = OBJECTIVES[name].kinds[0]
     truth = next(field for field, spec in FIELDS.items() if spec.kind == kind and field != "noisy")
     objective = OBJECTIVES[name].make(TrainingSettings(loss=name), ("noisy",), truth)
-    assert set(objective.needs) == {"noisy", truth}
+    others = set(objective.needs) - {"noisy", truth}
+    assert {"noisy", truth} <= set(objective.needs)
     target = MASK if kind == "labels" else RNG.random((4, 8, 8, 1), np.float32)
-    sample = {"noisy": RNG.random((4, 8, 8, 1), np.float32), truth: target}
+    sample = {"noisy": RNG.random((4, 8, 8, 1), np.float32), truth: target, **dict.fromkeys(others, MASK)}
     inputs, targets = objective.prepare(sample, np.random.default_rng(0))
     assert list(inputs) == ["noisy"]
     assert np.array_equal(inputs["noisy"], sample["noisy"])
-    assert np.array_equal(targets, target)
+    assert np.array_equal(targets[..., :1], target)
     right = make_logits(target, 50) if kind == "labels" else target
     loss = keras.losses.get(objective.loss)
     least = compute(loss, targets, right).mean()
@@ -89,11 +82,30 @@ def test_an_objective_gives_inputs_and_truth_and_a_loss_that_is_least_where_the_
     assert compute(loss, targets, right[::-1].copy()).mean() > 0.01
 
 
-def test_only_masks_have_the_dice_beside_the_loss() -> None:
+def test_each_kind_of_truth_has_its_objectives() -> None:
     assert list_objectives("mask") == ["dice_cross_entropy"]
-    assert list_objectives("clean") == list_objectives("wave") == ["mean_squared_error", "mean_absolute_error"]
-    made = {name: spec.make(TrainingSettings(), ("noisy",), "mask") for name, spec in OBJECTIVES.items()}
-    assert {name for name, objective in made.items() if "dice" in objective.metrics} == {"dice_cross_entropy"}
+    assert list_objectives("wave") == ["mean_squared_error", "mean_absolute_error"]
+    assert list_objectives("clean") == [*list_objectives("wave"), "balanced_squared_error"]
+
+
+def make_balanced(balance: float) -> Any:
+    settings = TrainingSettings(loss="balanced_squared_error", label_balance=balance)
+    return OBJECTIVES[settings.loss].make(settings, ("noisy",), "clean")
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_balanced_errors_are_alike_of_pixels_at_0_and_of_labels_at_1(balance: float) -> None:
+    mask = np.zeros((2, 8, 8, 1), np.uint8)
+    mask[0, :2, :4] = 2  # 8 of 128 pixels
+    clean, restored = (RNG.random((2, 8, 8, 1), np.float32) for _ in range(2))
+    sample = {"noisy": clean, "clean": clean, "mask": mask}
+    objective = make_balanced(balance)
+    _, targets = objective.prepare(sample, np.random.default_rng(0))
+    found = float(compute(objective.loss, targets, restored))
+    errors = np.square(clean.astype(np.float64) - restored)
+    of_rest, of_rare = errors[mask == 0].mean(), errors[mask == 2].mean()
+    rest, rare = 120 ** (1 - balance), 8 ** (1 - balance)
+    assert found == pytest.approx((rest * of_rest + rare * of_rare) / (rest + rare), rel=1e-5)
 
 
 def test_added_noise_is_that_of_electrons_and_the_image_is_the_truth() -> None:

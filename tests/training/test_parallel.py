@@ -85,9 +85,9 @@ def test_two_processes_have_the_losses_of_one_and_the_same_weights_as_each_other
     train(tmp_path / "one", data, backend, 1)
     printed = train(tmp_path / "two", data, backend, 2)
     one, two = (read_record(tmp_path / name / "model", "train") for name in ("one", "two"))
-    for loss in ("loss", "validation_loss"):
-        expected = [epoch[loss] for epoch in one.results["history"]]
-        assert [epoch[loss] for epoch in two.results["history"]] == pytest.approx(expected, rel=1e-5)
+    for figure in ("loss", "validation_loss", "validation_psnr_db"):
+        expected = [epoch[figure] for epoch in one.results["history"]]
+        assert [epoch[figure] for epoch in two.results["history"]] == pytest.approx(expected, rel=1e-5)
     assert [epoch["num_images"] for epoch in two.results["history"]] == [16, 16]
     # Process 0 alone prints and writes; the other one says in its log which weights it has.
     assert printed.count("in 2 processes") == 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.evaluation.throughput import NUM_PASSES, Latency, Method
 from emdenoise.progress import SilentProgress
@@ -28,7 +29,7 @@ class WatchedFile:
     """A file of records that keeps which fields were read."""
 
     def __init__(self, file: RecordFile) -> None:
-        self.file, self.read_fields = file, list[str]()
+        self.file, self.read_fields, self.read_images = file, list[str](), list[int]()
 
     def read(self, field: str, *indices: Any) -> np.ndarray:
         self.read_fields.append(field)
@@ -36,6 +37,7 @@ class WatchedFile:
 
     def read_sample(self, fields: Sequence[str], indices: Any) -> Sample:
         self.read_fields += fields
+        self.read_images += [] if isinstance(indices, slice) else np.asarray(indices).tolist()
         return self.file.read_sample(fields, indices)
 
     def read_whole_sample(self, fields: Sequence[str], whole_images: Any) -> Sample:
@@ -162,6 +164,31 @@ def test_test_images_are_not_read_before_the_tuning_is_done(config: RunConfig, d
 def test_the_choice_follows_from_validation_images_alone(config: RunConfig, drawn_files: Files) -> None:
     choices = [run(config, keep, {**drawn_files, "test": drawn_files[name]}).choices for name in ("test", "train")]
     assert choices[0] == choices[1]
+
+
+@pytest.mark.parametrize(
+    ("baselines", "workload", "is_read"),
+    [(["otsu"], SEGMENT, False), (["random_forest"], SEGMENT, True), (["gaussian"], DENOISE, False)],
+)
+def test_training_images_are_read_for_methods_that_learn_and_for_no_other(
+    tiny_config: Callable[..., RunConfig], drawn_files: Files, baselines: list[str], workload: Workload, is_read: bool
+) -> None:
+    training = {"loss": workload.closed["training.loss"], "num_images": 3}
+    config = tiny_config(workload=workload.name, training=training, evaluation={"baselines": baselines})
+    train = WatchedFile(drawn_files["train"])
+    network = keep if workload is DENOISE else call_everything_dark
+    evaluate(
+        workload,
+        config,
+        network,
+        validation=drawn_files["validation"],
+        test=drawn_files["test"],
+        train=train,  # type: ignore[arg-type]
+        progress=SilentProgress(),
+    )
+    assert workload.has_learning_baselines(config) == is_read
+    assert bool(train.read_fields) == is_read
+    assert not is_read or train.read_images == choose_training_images(10, 3, config.seed).tolist()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emdenoise.config.schema import RunConfig
+from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.evaluation.baselines import BASELINES
@@ -72,7 +72,7 @@ def test_what_it_names_is_in_the_tables_and_of_the_kind_that_it_answers(workload
 
 def test_the_ports_of_its_networks_follow_from_fields_and_labels(workload: Workload, drawn_files: Files) -> None:
     for file in drawn_files.values():
-        ports = workload.make_ports(file, 1)
+        ports = workload.make_ports(file, TrainingSettings(loss=workload.list_objectives()[0]))
         assert list(ports.inputs) == list(workload.inputs)
         for name, num_channels in ports.inputs.items():
             assert file.read_sample([name], [0])[name].shape[-1] == num_channels

@@ -15,17 +15,27 @@ from emdenoise.evaluation.baselines.tuning import fit_filter
 __all__ = ["BASELINES", "Baseline", "Examples", "FittedMethod", "fit_baselines"]
 
 BASELINES: dict[str, Baseline] = {
+    "wiener": Baseline("Wiener filter of the spectrum (Marks 1996).", "intensity", partial(fit_filter, fourier.WIENER)),
+    "absf": Baseline(
+        "Average background subtraction of the spectrum (Kilaas 1998).", "intensity", partial(fit_filter, fourier.ABSF)
+    ),
+    "bragg": Baseline("Bragg peaks and low frequencies only.", "intensity", partial(fit_filter, fourier.BRAGG)),
+    "butterworth": Baseline("Butterworth low-pass filter.", "intensity", partial(fit_filter, fourier.BUTTERWORTH)),
     "gaussian": Baseline("Gaussian filter.", "intensity", partial(fit_filter, filters.GAUSSIAN)),
     "median": Baseline("Median filter.", "intensity", partial(fit_filter, filters.MEDIAN)),
     "tv": Baseline("Total variation (Chambolle 2004).", "intensity", partial(fit_filter, filters.TV)),
     "nlm": Baseline("Non-local means (Buades 2011).", "intensity", partial(fit_filter, filters.NLM)),
     "wavelet": Baseline("Wavelets, BayesShrink (Chang 2000).", "intensity", partial(fit_filter, filters.WAVELET)),
-    "wiener": Baseline("Wiener filter of the spectrum (Marks 1996).", "intensity", partial(fit_filter, fourier.WIENER)),
     "bm3d": Baseline("BM3D (Dabov 2007); needs the extra bm3d.", "intensity", partial(fit_filter, filters.BM3D)),
+    "bmnd": Baseline(
+        "BM3D for Poisson noise (Duhme 2026); needs the extra bmnd.", "intensity", partial(fit_filter, filters.BMND)
+    ),
     "otsu": Baseline("Otsu's threshold (1979).", "labels", fit_otsu),
     "multi_otsu": Baseline("Otsu's thresholds between several regions.", "labels", fit_multi_otsu),
     "local_threshold": Baseline("A threshold that follows the local mean.", "labels", fit_local_threshold),
-    "random_forest": Baseline("Random forest of local features (Breiman 2001).", "labels", fit_random_forest),
+    "random_forest": Baseline(
+        "Random forest of local features (Breiman 2001).", "labels", fit_random_forest, learns=True
+    ),
 }
 
 

@@ -25,12 +25,16 @@ class Examples:
         Of the labels 0, 1, … in masks.
     black_level : float
         Stored intensity of a pixel that no electron reached.
+    read_training : callable or None
+        Reads a sample of the images that the network learned from, for methods that learn (`Baseline.learns`); None
+        where there are none, and such methods learn from these images.
     """
 
     inputs: Sample
     truth: npt.NDArray[Any]
     label_names: list[str] = field(default_factory=list)
     black_level: float = 0.0
+    read_training: Callable[[], "Examples"] | None = field(default=None, compare=False, repr=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
@@ -98,8 +102,11 @@ class Baseline:
         Of the field that it answers (`dataset/fields.py`).
     fit : callable
         ``Examples -> FittedMethod``. Raises `PackageError` where it needs a package that is not installed.
+    learns : bool
+        Whether it reads the images that the network learned from (`Examples.read_training`).
     """
 
     description: str
     kind: Kind
     fit: Callable[[Examples], FittedMethod]
+    learns: bool = False

@@ -1,6 +1,5 @@
 """Segmentation by a random forest of local features, as in interactive segmentation programs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,13 @@ from scipy import ndimage
 
 from emdenoise.arrays import FloatImage, Mask
 from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
-from emdenoise.evaluation.baselines.views import compute_features, is_even, prepare_images, repair
+from emdenoise.evaluation.baselines.views import (
+    TuningImages,
+    compute_features,
+    is_even,
+    prepare_images,
+    repair,
+)
 from emdenoise.evaluation.metrics.masks import score_masks
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 16.0)
@@ -23,6 +28,8 @@ SMOOTHING_PX = 2.0
 """Standard deviation of the smoothing of the probabilities [px]."""
 NUM_PIXELS = 2000
 """Pixels of each label in each image that the forest learns from; neighbours say nearly the same."""
+NUM_TRAINING_IMAGES = 32
+"""Of the images that the network learned from, the forest learns from so many at most."""
 RANDOM_STATE = 0
 
 
@@ -45,7 +52,7 @@ class ForestSegmenter:
         Fitted as if all labels were equally frequent.
     choice : Choice
     frequencies : ndarray of float64, shape (num_labels,)
-        Share of each label in the tuning images.
+        Share of each label in the images that it learned from.
     black_level : float
         Stored intensity of a pixel that no electron reached.
     frequent_label : int
@@ -81,32 +88,43 @@ class ForestSegmenter:
 
 
 def fit_random_forest(examples: Examples) -> FittedMethod:
-    """Choose everything around the forest on images that it has not seen; fit one on all images."""
+    """Fit a forest to the images that the network learned from; choose everything around it on the examples.
+
+    Without such images it learns from the examples, and what is around it is chosen with forests that have not seen the
+    image in question.
+    """
     images = prepare_images(examples)
-    num_images = len(images.noisy)
-    frequencies = np.bincount(images.mask.ravel(), minlength=images.num_labels) / images.mask.size
-    is_first = np.arange(num_images) < (num_images + 1) // 2  # images of one specimen stay together
-    folds = [(is_first, ~is_first), (~is_first, is_first)] if num_images > 1 else [(is_first, is_first)]
+    training = images if examples.read_training is None else prepare_images(examples.read_training())
+    frequencies = np.bincount(training.mask.ravel(), minlength=images.num_labels) / training.mask.size
     label_names = [str(label) for label in range(images.num_labels)]
     scores: dict[Choice, float] = {}
-    for flatten_px in FLATTEN_PX:
-        features = [compute_features(image, flatten_px) for image in images.noisy]
-        probabilities: dict[int, npt.NDArray[np.float32]] = {}
-        for is_learned, is_held_out in folds:
-            forest = fit_forest(features, images.mask, is_learned)
-            for index in np.flatnonzero(is_held_out).tolist():
-                shape = images.noisy[index].shape
-                probabilities[index] = predict_probabilities(forest, features[index], shape, images.num_labels)
+    forests = {flatten_px: _fit_unseen(images, training, flatten_px) for flatten_px in FLATTEN_PX}
+    for flatten_px, fitted in forests.items():
+        probabilities = [
+            predict_probabilities(forest, compute_features(image, flatten_px), image.shape, images.num_labels)
+            for indices, forest in fitted
+            for image in images.noisy[indices]
+        ]
         for exponent in PRIOR_EXPONENTS:
-            masks = [choose_labels(probabilities[index], frequencies, exponent) for index in range(num_images)]
+            masks = [choose_labels(one, frequencies, exponent) for one in probabilities]
             for smallest_px in SMALLEST_PX:
-                dropped = np.stack([drop_spots(mask, smallest_px, images.frequent_label) for mask in masks])
+                dropped = np.stack([drop_spots(mask, smallest_px, training.frequent_label) for mask in masks])
                 dice = score_masks(dropped, images.mask, label_names)["dice"]
                 scores[Choice(flatten_px, exponent, smallest_px)] = float(dice.mean())
     choice = max(scores, key=lambda one: scores[one])
-    features = [compute_features(image, choice.flatten_px) for image in images.noisy]
-    forest = fit_forest(features, images.mask, np.ones(num_images, bool))
-    return OfDetectorImage(ForestSegmenter(forest, choice, frequencies, images.black_level, images.frequent_label))
+    (_, forest), *others = forests[choice.flatten_px]
+    if others:
+        forest = fit_forest(training, choice.flatten_px, slice(None))
+    return OfDetectorImage(ForestSegmenter(forest, choice, frequencies, images.black_level, training.frequent_label))
+
+
+def _fit_unseen(images: TuningImages, training: TuningImages, flatten_px: float | None) -> list[tuple[slice, Any]]:
+    """Fit forests that have not seen the images beside them; without images to learn from, on the other half."""
+    if training is not images or len(images.noisy) == 1:
+        return [(slice(None), fit_forest(training, flatten_px, slice(None)))]
+    num_first = (len(images.noisy) + 1) // 2  # images of one specimen stay together
+    first, second = slice(num_first), slice(num_first, None)
+    return [(first, fit_forest(images, flatten_px, second)), (second, fit_forest(images, flatten_px, first))]
 
 
 def predict_probabilities(
@@ -155,17 +173,17 @@ def drop_spots(mask: Mask, smallest_px: int, frequent_label: int) -> Mask:
     return result
 
 
-def fit_forest(features: Sequence[FloatImage], mask: Mask, is_learned: npt.NDArray[np.bool_]) -> Any:
+def fit_forest(images: TuningImages, flatten_px: float | None, chosen: slice) -> Any:
     """Fit a forest on evenly spread pixels of each label of the chosen images, all labels weighing the same."""
     from sklearn.ensemble import RandomForestClassifier
 
     rows, labels = [], []
-    for index in np.flatnonzero(is_learned).tolist():
-        truth = mask[index].ravel()
+    for image, mask in zip(images.noisy[chosen], images.mask[chosen], strict=True):
+        truth, features = mask.ravel(), compute_features(image, flatten_px)
         for label in np.unique(truth):
             pixels = np.flatnonzero(truth == label)
             pixels = pixels[np.linspace(0, len(pixels) - 1, min(NUM_PIXELS, len(pixels))).astype(np.intp)]
-            rows.append(features[index][pixels])
+            rows.append(features[pixels])
             labels.append(truth[pixels])
     forest = RandomForestClassifier(
         n_estimators=40,

@@ -9,7 +9,7 @@ from skimage.filters import threshold_local
 
 from emdenoise.arrays import FloatImage, Mask, describe
 from emdenoise.evaluation.baselines.contract import Examples
-from emdenoise.evaluation.baselines.filters import flatten_beam, repair_dead_pixels
+from emdenoise.evaluation.baselines.preparation import estimate_electrons, flatten_beam, repair_dead_pixels
 
 TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0, 16.0))
 """Fineness of a texture, and over which length its strength is measured [px]."""
@@ -117,7 +117,8 @@ def is_even(image: FloatImage) -> bool:
 
 def repair(image: FloatImage, black_level: float) -> FloatImage:
     """Take off the black level and repair dead pixels."""
-    return repair_dead_pixels(image - np.float32(black_level))
+    image = image - np.float32(black_level)
+    return repair_dead_pixels(image, estimate_electrons(image))
 
 
 def measure_texture(image: FloatImage, fine_px: float, length_px: float) -> FloatImage:

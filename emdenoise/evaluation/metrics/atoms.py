@@ -154,8 +154,8 @@ def _match(
 
 
 def _is_inner(points: Points, shape: tuple[int, ...], border: float) -> npt.NDArray[np.bool_]:
-    is_inner: npt.NDArray[np.bool_] = (points >= border) & (points <= np.array(shape) - 1 - border)
-    return np.logical_and(is_inner[:, 0], is_inner[:, 1])
+    is_inside = (points >= border) & (points <= np.array(shape) - 1 - border)
+    return np.asarray(is_inside.all(axis=1), np.bool_)
 
 
 def compute_atom_scores(case: Case) -> list[DetectionScore]:

@@ -1,8 +1,11 @@
 """What becomes of the probabilities of a random forest."""
 
 import numpy as np
+import pytest
 
-from emdenoise.evaluation.baselines.forest import choose_labels, drop_spots
+from emdenoise.evaluation.baselines.contract import Examples, OfDetectorImage
+from emdenoise.evaluation.baselines.forest import ForestSegmenter, choose_labels, drop_spots, fit_random_forest
+from emdenoise.seeding import make_generator
 
 
 def test_small_spots_are_dropped_and_those_of_the_frequent_label_stay() -> None:
@@ -22,3 +25,29 @@ def test_a_forest_gives_a_rare_label_its_share_back() -> None:
     frequencies = np.array([0.9, 0.1])
     assert choose_labels(probabilities, frequencies, 0.0) == 1
     assert choose_labels(probabilities, frequencies, 1.0) == 0
+
+
+def draw_examples(seed: int, share: float, num_images: int = 2) -> Examples:
+    """Draw images whose left part of this share of the width is bright, of label 1."""
+    mask = np.zeros((num_images, 40, 40), np.uint8)
+    mask[:, :, : round(40 * share)] = 1
+    noisy = (make_generator(seed, "test").poisson(10 + 30 * mask) / 40).astype(np.float32)
+    return Examples({"noisy": noisy[..., None]}, mask, ["dark", "bright"])
+
+
+def test_a_forest_learns_from_the_training_images_and_reads_them_once() -> None:
+    num_read = []
+
+    def read() -> Examples:
+        num_read.append(1)
+        return draw_examples(1, 0.25, num_images=3)
+
+    validation = draw_examples(2, 0.5)
+    fitted = fit_random_forest(Examples(validation.inputs, validation.truth, validation.label_names, 0.0, read))
+    assert isinstance(fitted, OfDetectorImage)
+    assert isinstance(fitted.method, ForestSegmenter)
+    assert len(num_read) == 1
+    assert fitted.method.frequencies == pytest.approx([0.75, 0.25])
+    alone = fit_random_forest(validation)
+    assert alone.method.frequencies == pytest.approx([0.5, 0.5])  # type: ignore[attr-defined]
+    assert np.mean(fitted(validation.inputs) == validation.truth) > 0.9
