@@ -132,6 +132,11 @@ def test_curves_and_classes_have_their_tables_with_the_main_metric_first(
     for rows in tables:
         assert page.rows[start : start + len(rows)] == rows
         start += len(rows)
+    rows_of_network = [
+        attributes for tag, attributes in page.tags if tag == "tr" and attributes.get("class") == "network"
+    ]
+    assert len(rows_of_network) == 1 + len(tables), "differences are not marked as the network"
+    assert "overlap.MSE" not in page.text
 
 
 def test_what_is_not_known_of_the_images_has_no_chapter(make_page: Callable[..., Page], scores: dict[str, Any]) -> None:
