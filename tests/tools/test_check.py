@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from emdenoise.errors import EXIT_REFUTED, MissingInputError, SettingsError
+from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.progress import SilentProgress
 from emdenoise.results import task_record
@@ -83,7 +84,8 @@ def test_scores_that_fit_each_other_but_not_the_weights_are_refused(package: Pat
         )
         for name, metrics in results["per_image"].items()
     }
-    scores = summarise_scores(run.config, methods, results["specimens"])
+    conditions = {name: results[name] for name in CONDITIONS if name in results}
+    scores = summarise_scores(run.config, methods, results["specimens"], **conditions)
     (run.folder / "scores.json").write_text(json.dumps(scores))
     reseal(tmp_path / "forged", PACKAGE_FILE)
     write_archive(tmp_path / "forged", tmp_path / "forged.zip")

@@ -23,6 +23,8 @@ from emdenoise.training.transfer import Freeze, choose_freeze, summarise_transfe
 TINY = UNetSettings(filters=(4,), bottom_filters=4, batch_norm_momentum=0.5)
 IMAGE, LABELS = Ports({"noisy": 1}, 1, HEADS["intensity"]), Ports({"noisy": 1}, 3, HEADS["labels"])
 FROZEN = PretrainingSettings(method="denoise", encoder="frozen")
+SMALL: dict[str, dict[str, Any]] = {"resunet": {"stem_px": 2, "filters": (4, 8)}}
+"""For images of 8 px; the other networks take their defaults."""
 ENCODER = ("encoder", "bottom")
 Train = Callable[..., TrainingResult]
 
@@ -81,7 +83,7 @@ def test_only_the_word_frozen_freezes() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_frozen_encoder_stays_to_the_bit_or_is_refused_for_every_network(name: str, train: Train) -> None:
     prepare_backend(TrainingSettings(), 0)
-    network = build_network(MODELS[name].settings(), IMAGE)
+    network = build_network(MODELS[name].settings(**SMALL.get(name, {})), IMAGE)
     if not network.encoder:
         message = f"^pretraining.encoder is frozen, but network {name} has no encoder; set it to trainable, or model"
         with pytest.raises(SettingsError, match=message):
