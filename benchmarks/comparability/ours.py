@@ -76,7 +76,8 @@ def train_ours(settings: dict[str, Any], mirror: Path) -> dict[str, Any]:
     work, images, recipe = Path(settings["work_dir"]), Path(settings["images"]), settings["recipe"]
     (work / "data").symlink_to(images.parent / "ours" / "data", target_is_directory=True)
     changes = {f"training.{name}": value for name, value in recipe.items()} | {"seed": settings["seed"]}
-    changes |= {"data.mirror": str(mirror), "evaluation.baselines": []}
+    # Open, so that classical methods can be left out; network and recipe are those of the closed division all the same.
+    changes |= {"division": "open", "data.mirror": str(mirror), "evaluation.baselines": []}
     for task in ("train", "test"):
         run_task(task, work, PARAMETERS_FILE, **changes)
     network, parameters = load_network(work / "model")

@@ -47,6 +47,8 @@ def train_other(side: Side, settings: dict[str, Any]) -> dict[str, Any]:
         )
     if done.returncode:
         last = (log.read_text().strip().splitlines() or ["nothing said"])[-1]
+        if done.returncode < 0:
+            last = f"stopped by signal {-done.returncode}, call again to go on"
         sys.exit(f"comparability: {side.name} failed: {last}; its log is {log}")
     found: dict[str, Any] = json.loads((work / "found.json").read_text())
     return found
