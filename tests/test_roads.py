@@ -28,11 +28,15 @@ PARAMETERS_FILES = sorted(FOLDER.glob("*.parameters.yaml"))
 STUDIES = sorted(FOLDER.glob("*.study.yaml"))
 EXIT_DATA_ERROR = 5
 TASKS = ("download", "preprocess", "train", "test")
+TINY_MODELS: dict[str, dict[str, Any]] = {
+    "unet": {"name": "unet", "filters": [4], "bottom_filters": 4},
+    "resunet": {"name": "resunet", "stem_px": 2, "filters": [4, 8]},
+}
 TINY: dict[str, Any] = {
     "division": "open",
     "data": {"tile_size_px": 32},
     "simulation": {"num_train": 4, "num_validation": 2, "num_test": 2, "image_size_px": 64},
-    "model": {"name": "unet", "filters": [4], "bottom_filters": 4},
+    "model": TINY_MODELS["unet"],
     "training": {"epochs": 1, "batch_size": 2, "crop_size_px": 32, "crops_per_epoch": 4},
     "evaluation": {
         "num_tuning_images": 1,
@@ -224,7 +228,9 @@ def walk_to_the_end(walk: Callable[..., Any], settings: Settings) -> None:
 
 
 def shrink_file(path: Path) -> Settings:
-    settings = merge(TINY, shrink(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    content = shrink(yaml.safe_load(path.read_text(encoding="utf-8")))
+    model = TINY_MODELS[content.get("model", {}).get("name", "unet")]
+    settings = merge(TINY | {"model": model}, content)
     is_whole = find_pair(settings)[0] == "em_graphene_sim"
     return choose_baselines(merge(settings, WHOLE) if is_whole else settings)
 
