@@ -61,18 +61,23 @@ def filter_spectrum(image: FloatImage, weigh: Callable[[ComplexSpectrum], Spectr
     >>> bool(np.allclose(filter_spectrum(image, lambda spectrum: np.ones(spectrum.shape)), image, atol=1e-5))
     True
     """
-    continued, mean = continue_image(image)
-    spectrum = fft.fft2(continued - mean)
-    restored = fft.ifft2(spectrum * weigh(spectrum)).real + mean
-    rows, columns = (slice(side // MARGIN, side // MARGIN + side) for side in image.shape)
-    return restored[rows, columns].astype(np.float32)
+    spectrum, mean = transform(image)
+    return transform_back(spectrum * weigh(spectrum), mean, image.shape)
 
 
-def continue_image(image: FloatImage) -> tuple[FloatImage, np.float32]:
-    """Continue an image by reflection over a `MARGIN` on each side; gives it and its mean."""
+def transform(image: FloatImage) -> tuple[ComplexSpectrum, np.float32]:
+    """Continue an image by reflection over a `MARGIN` on each side; gives the spectrum less the mean, and the mean."""
     margins = [(side // MARGIN, side // MARGIN) for side in image.shape]
     continued = np.pad(image.astype(np.float32), margins, "symmetric")
-    return continued, np.float32(continued.mean(dtype=np.float64))
+    mean = np.float32(continued.mean(dtype=np.float64))
+    return fft.fft2(continued - mean), mean
+
+
+def transform_back(spectrum: ComplexSpectrum, mean: np.float32, shape: tuple[int, ...]) -> FloatImage:
+    """Undo `transform` for an image of this shape."""
+    restored = fft.ifft2(spectrum).real + mean
+    rows, columns = (slice(side // MARGIN, side // MARGIN + side) for side in shape)
+    return restored[rows, columns].astype(np.float32)
 
 
 def measure_frequency(shape: tuple[int, ...]) -> Spectrum:
@@ -130,20 +135,13 @@ def denoise_wiener(image: FloatImage, sigma: float, strength: float) -> FloatIma
     away what is noise by chance. The spectrum of its result, smoothed less, is the signal of a second pass, as in the
     second step of BM3D (doi:10.1109/TIP.2007.901238).
     """
-
-    def subtract(spectrum: ComplexSpectrum) -> Spectrum:
-        power = np.abs(spectrum) ** 2
-        smooth = np.maximum(gaussian_filter(power, SMOOTHING, mode="wrap"), np.finfo(np.float32).tiny)
-        return np.maximum(0, 1 - strength * estimate_noise(power) / smooth)
-
-    first, mean = continue_image(filter_spectrum(image, subtract))
-    signal = gaussian_filter(np.abs(fft.fft2(first - mean)) ** 2, SIGNAL_SMOOTHING, mode="wrap")
-
-    def weigh(spectrum: ComplexSpectrum) -> Spectrum:
-        noise = estimate_noise(np.abs(spectrum) ** 2)
-        return signal / np.maximum(signal + noise, np.finfo(np.float32).tiny)
-
-    return filter_spectrum(image, weigh)
+    spectrum, mean = transform(image)
+    power = np.abs(spectrum) ** 2
+    noise, tiny = estimate_noise(power), np.finfo(np.float32).tiny
+    smooth = np.maximum(gaussian_filter(power, SMOOTHING, mode="wrap"), tiny)
+    first = transform_back(spectrum * np.maximum(0, 1 - strength * noise / smooth), mean, image.shape)
+    signal = gaussian_filter(np.abs(transform(first)[0]) ** 2, SIGNAL_SMOOTHING, mode="wrap")
+    return transform_back(spectrum * (signal / np.maximum(signal + noise, tiny)), mean, image.shape)
 
 
 def denoise_absf(image: FloatImage, sigma: float, strength: float) -> FloatImage:
