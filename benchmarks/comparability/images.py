@@ -1,6 +1,5 @@
 """Images in the file layout of the STFC: ``{train,test}/graphene_img_{noise,clean}.h5``, which all codes read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -8,11 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.dataset.record_file import RecordFile
-from emdenoise.sources.em_graphene_sim import FILES, IMAGE_SHAPE
-
-FIELDS = {"noise": "noisy", "clean": "clean"}
-"""Fields of our records, by the word in the names of STFC's files."""
-NUM_READ_TOGETHER = 32
+from emdenoise.progress import SilentProgress
+from emdenoise.sources.em_graphene_sim import write_pairs
 
 
 def write_stfc_files(folder: Path, data_dir: Path) -> None:
@@ -25,15 +21,9 @@ def write_stfc_files(folder: Path, data_dir: Path) -> None:
     data_dir : Path
         With ``train.h5`` and ``test.h5``; images are 256 × 256 px.
     """
-    for name in FILES:
-        split, _, file_name = name.partition("/")
-        field = FIELDS[file_name.removeprefix("graphene_img_").removesuffix(".h5")]
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with RecordFile(data_dir / f"{split}.h5") as records, h5py.File(path, "w") as file:
-            images = file.create_dataset("images", (len(records), *IMAGE_SHAPE), np.float32, chunks=(1, *IMAGE_SHAPE))
-            for window in _list_windows(len(records)):
-                images[window] = records.read(field, window)[..., None]
+    for split in ("train", "test"):
+        with RecordFile(data_dir / f"{split}.h5") as records:
+            write_pairs(folder, split, records, SilentProgress())
 
 
 def read_stfc_images(folder: Path, split: str, kind: str) -> npt.NDArray[np.float32]:
@@ -64,8 +54,3 @@ def find_total(num_train: int, validation_fraction: float) -> int:
     while total - max(1, round(validation_fraction * total)) < num_train:
         total += 1
     return total
-
-
-def _list_windows(num_images: int) -> Iterator[slice]:
-    for first in range(0, num_images, NUM_READ_TOGETHER):
-        yield slice(first, min(first + NUM_READ_TOGETHER, num_images))
