@@ -54,8 +54,9 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         losses, rates = figure.subplots(1, 2, width_ratios=(2, 1))
         lines = ADVERSARIAL_LINES if "discriminator_loss" in history[0] else LINES
         for label, (name, colour) in lines.items():
-            losses.semilogy(epochs, [figures[name] for figures in history], "o-", color=colour, label=label, ms=3)
-        losses.set(xlabel="epoch", ylabel="loss")
+            losses.plot(epochs, [figures[name] for figures in history], "o-", color=colour, label=label, ms=3)
+        is_positive = all(figures[name] > 0 for figures in history for name, _ in lines.values())
+        losses.set(xlabel="epoch", ylabel="loss", yscale="log" if is_positive else "linear")  # some losses are in dB
         losses.legend(frameon=False)
         rates.plot(epochs, [figures["learning_rate"] for figures in history], "o-", color=TRAINING_COLOUR, ms=3)
         rates.set(xlabel="epoch", ylabel="learning rate at the end")

@@ -19,6 +19,8 @@ SMOOTHING = 1.0
 """Pixels added to both sides of the Dice ratio, so that a label that is absent has a finite loss."""
 SMALLEST_SHARE = 1e-4
 """A label with a smaller share of the pixels weighs no more than this one."""
+SMALLEST_ERROR = 1e-5
+"""Squared error, 50 dB, below which `compute_log_error` asks for no more."""
 
 
 class Objective(Protocol):
@@ -64,7 +66,7 @@ class Supervised:
 
 @dataclass(frozen=True)
 class Balanced:
-    """Learn an intensity by squared errors that weigh more where a label is rare, as defects in a lattice are.
+    """Learn an intensity by errors that weigh more where a label is rare, as defects in a lattice are.
 
     Attributes
     ----------
@@ -72,29 +74,30 @@ class Balanced:
     truth, labels : str
         Entries of `FIELDS`.
     balance : float
-        A pixel weighs 1 / the share of its label in the batch, to this power; 0 counts pixels alike.
+        A pixel weighs 1 / the share of its label in the batch, to this power; 0 counts pixels alike and needs no labels.
+    loss : callable
+        Targets have the weights as last channel.
     """
 
     inputs: tuple[str, ...]
     truth: str
     labels: str
     balance: float
+    loss: Loss
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Inputs, truth and labels."""
-        return *self.inputs, self.truth, self.labels
-
-    @property
-    def loss(self) -> Loss:
-        """The mean of weight × squared error; targets have the weights as last channel."""
-        return compute_weighted_error
+        """Inputs, truth and, where they weigh, labels."""
+        return *self.inputs, self.truth, *([self.labels] if self.balance > 0 else [])
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs, and the truth with weights of mean 1."""
-        labels = sample[self.labels].astype(np.intp)
-        weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
-        targets = np.concatenate([sample[self.truth], weights / weights.mean()], axis=-1, dtype=np.float32)
+        truth = sample[self.truth]
+        weights = np.ones(truth.shape[:-1] + (1,), np.float32)
+        if self.balance > 0:
+            labels = sample[self.labels].astype(np.intp)
+            weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
+        targets = np.concatenate([truth, weights / weights.mean()], axis=-1, dtype=np.float32)
         return {name: sample[name] for name in self.inputs}, targets
 
 
@@ -164,7 +167,12 @@ def make_absolute_error(settings: TrainingSettings, inputs: tuple[str, ...], tru
 
 def make_balanced_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
     """Make the objective of squared errors with `training.label_balance`."""
-    return Balanced(inputs, truth, "mask", settings.label_balance)
+    return Balanced(inputs, truth, "mask", settings.label_balance, compute_weighted_error)
+
+
+def make_log_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
+    """Make the objective of the logarithm of each image's squared error, with `training.label_balance`."""
+    return Balanced(inputs, truth, "mask", settings.label_balance, compute_log_error)
 
 
 def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
@@ -187,6 +195,11 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
         "The squared error, which weighs more where the label of a pixel is rare; needs masks.",
         ("intensity",),
         make_balanced_squared_error,
+    ),
+    "log_squared_error": ObjectiveSpec(
+        "The logarithm of each image's squared error [dB], balanced likewise: images of every dose count alike.",
+        ("intensity",),
+        make_log_squared_error,
     ),
     "dice_cross_entropy": ObjectiveSpec(
         "Cross-entropy + 1 − Dice of masks (arXiv:1809.10486).", ("labels",), make_dice_cross_entropy
@@ -222,6 +235,37 @@ def compute_weighted_error(targets: Any, outputs: Any) -> Any:
     from keras import ops
 
     return ops.mean(targets[..., -1:] * ops.square(targets[..., :-1] - outputs))
+
+
+def compute_log_error(targets: Any, outputs: Any) -> Any:
+    """Compute the mean over images of 10 log10(weighted mean squared error + `SMALLEST_ERROR`).
+
+    The mean squared error of a batch is that of its noisiest images. Microscopists read PSNR, a logarithm: with it an
+    image of high dose teaches as much as one of low dose. Without weights this is −PSNR of intensities in [0, 1].
+
+    Parameters
+    ----------
+    targets : tensor of float32, shape (batch, height, width, channels + 1)
+        The truth, and the weights as last channel.
+    outputs : tensor of float32, shape (batch, height, width, channels)
+
+    Returns
+    -------
+    tensor of float32, shape ()
+        [dB]; lower is better, usually negative.
+
+    Examples
+    --------
+    >>> import keras
+    >>> targets = keras.ops.convert_to_tensor([[[[0.1, 1.0]]], [[[0.01, 1.0]]]])
+    >>> round(float(compute_log_error(targets, keras.ops.zeros((2, 1, 1, 1)))), 1)
+    -29.8
+    """
+    from keras import ops
+
+    truth, weights = targets[..., :-1], targets[..., -1:]
+    errors = ops.sum(weights * ops.square(truth - outputs), axis=(1, 2, 3)) / ops.sum(weights, axis=(1, 2, 3))
+    return ops.mean(ops.log10(errors + SMALLEST_ERROR)) * 10
 
 
 def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio
 
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.fields import FIELDS
@@ -78,18 +79,18 @@ def test_an_objective_gives_inputs_and_truth_and_a_loss_that_is_least_where_the_
     right = make_logits(target, 50) if kind == "labels" else target
     loss = keras.losses.get(objective.loss)
     least = compute(loss, targets, right).mean()
-    assert least == pytest.approx(0, abs=1e-5)
-    assert compute(loss, targets, right[::-1].copy()).mean() > 0.01
+    assert least == pytest.approx(-50 if name.startswith("log") else 0, abs=1e-5)
+    assert compute(loss, targets, right[::-1].copy()).mean() > least + 0.01
 
 
 def test_each_kind_of_truth_has_its_objectives() -> None:
     assert list_objectives("mask") == ["dice_cross_entropy"]
     assert list_objectives("wave") == ["mean_squared_error", "mean_absolute_error"]
-    assert list_objectives("clean") == [*list_objectives("wave"), "balanced_squared_error"]
+    assert list_objectives("clean") == [*list_objectives("wave"), "balanced_squared_error", "log_squared_error"]
 
 
-def make_balanced(balance: float) -> Any:
-    settings = TrainingSettings(loss="balanced_squared_error", label_balance=balance)
+def make_balanced(balance: float, loss: str = "balanced_squared_error") -> Any:
+    settings = TrainingSettings(loss=loss, label_balance=balance)
     return OBJECTIVES[settings.loss].make(settings, ("noisy",), "clean")
 
 
@@ -117,3 +118,28 @@ def test_added_noise_is_that_of_electrons_and_the_image_is_the_truth() -> None:
     # 20 electrons a pixel: mean 0.5, standard deviation √20 / 40.
     assert inputs["noisy"].mean() == pytest.approx(0.5, abs=5 * np.sqrt(20) / 40 / np.sqrt(image.size))
     assert inputs["noisy"].std() == pytest.approx(np.sqrt(20) / 40, rel=0.05)
+
+
+def test_the_logarithm_of_squared_errors_is_minus_the_psnr_that_others_compute() -> None:
+    clean, restored = (RNG.random((3, 8, 8, 1), np.float32) for _ in range(2))
+    objective = make_balanced(0.0, "log_squared_error")
+    assert "mask" not in objective.needs
+    _, targets = objective.prepare({"noisy": clean, "clean": clean}, np.random.default_rng(0))
+    psnr = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(clean, restored, strict=True)]
+    assert float(compute(objective.loss, targets, restored)) == pytest.approx(-np.mean(psnr), abs=1e-3)
+
+
+def test_in_the_logarithm_of_squared_errors_an_image_of_small_errors_counts_as_much_as_one_of_large() -> None:
+    mask = np.zeros((2, 8, 8, 1), np.uint8)
+    mask[0, :2, :4] = 2
+    clean = RNG.random((2, 8, 8, 1), np.float32)
+    error = 0.1 * RNG.random((2, 8, 8, 1), np.float32)
+    objective = make_balanced(0.5, "log_squared_error")
+    _, targets = objective.prepare({"noisy": clean, "clean": clean, "mask": mask}, np.random.default_rng(0))
+    losses = []
+    for factors in ((1, 1), (2, 1), (1, 2)):
+        restored = clean + error * np.array(factors, np.float32)[:, None, None, None]
+        losses.append(float(compute(objective.loss, targets, restored)))
+    expected = 10 * np.log10(4) / 2
+    assert losses[1] - losses[0] == pytest.approx(expected, abs=0.05)
+    assert losses[2] - losses[0] == pytest.approx(expected, abs=0.05)
