@@ -18,7 +18,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from emdenoise.models import build_network
 from emdenoise.models.fusion import fuse_upsampling
@@ -60,27 +59,35 @@ class Cost:
     both: float
 
 
-def count_cost(model: keras.Model, within: tuple[type[keras.Layer], ...] = ()) -> Cost:
-    """Count what one image costs where each layer runs alone, but for those computed within others."""
+def count_cost(model: keras.Model, within: tuple[type[keras.Layer], ...] = (), side_px: int = SIDE_PX) -> Cost:
+    """Count what one image costs in float32 where each layer runs alone, but for those computed within others."""
     layers = model.layers[1:]
-    outputs = keras.Model(model.input, [layer.output for layer in layers])(np.zeros((1, SIDE_PX, SIDE_PX, 1)))
+    outputs = keras.Model(model.input, [layer.output for layer in layers])(np.zeros((1, side_px, side_px, 1)))
     shapes = [tuple(output.shape) for output in outputs]
     sizes = {layer.output.name: 4.0 * math.prod(shape) for layer, shape in zip(layers, shapes, strict=True)}
-    sizes[model.input.name] = 4.0 * SIDE_PX**2
+    sizes[model.input.name] = 4.0 * side_px**2
     operations, forwards, both = 0.0, 0.0, 0.0
     for layer, shape in zip(layers, shapes, strict=True):
         if isinstance(layer, within):
             continue
         operations += count_operations(layer, shape)
-        read = sum(sizes[tensor.name] for tensor in tf.nest.flatten(layer.input))
+        read = sum(sizes[tensor.name] for tensor in keras.tree.flatten(layer.input))
         written, again = sizes[layer.output.name], read * isinstance(layer, keras.layers.BatchNormalization)
         forwards += read + written
         both += (read + written + again) + (written + 2 * read + again)
     return Cost(operations, forwards, both)
 
 
+def find_limits(peak_operations: float, peak_bytes: float, operations: float, moved: float) -> tuple[float, ...]:
+    """Find the images/s that operations allow, that bytes allow, and where one waits for the other."""
+    by_operations, by_bytes = peak_operations / operations, peak_bytes / moved
+    return by_operations, by_bytes, 1 / (1 / by_operations + 1 / by_bytes)
+
+
 def main() -> None:
     """Print what one image costs, what the machine can do, and the images per second that follow."""
+    import tensorflow as tf
+
     model = build_network(UNetSettings(), RESTORATION).model
     plain, fused = count_cost(model), count_cost(fuse_upsampling(model), ELEMENTWISE)
     square = tf.random.normal((MATRIX_SIDE, MATRIX_SIDE))
@@ -93,8 +100,7 @@ def main() -> None:
         ("prediction, exported", fused.operations, fused.forwards),
         ("training", 3 * plain.operations, plain.both),
     ):
-        by_operations, by_bytes = peak_operations / cost, peak_bytes / moved
-        together = 1 / (1 / by_operations + 1 / by_bytes)
+        by_operations, by_bytes, together = find_limits(peak_operations, peak_bytes, cost, moved)
         print(f"{name}: {cost / 1e9:.2f} GFLOP and {moved / 1e6:.0f} MB an image; images/s at most")
         print(
             f"  {by_operations:.0f} by operations, {by_bytes:.0f} by bytes, {together:.0f} if the processor does not "
