@@ -1,7 +1,7 @@
 """ResUNet, the network of the open division's own runs: residual blocks behind a stem of large strides.
 
 Micrographs are sampled several times more finely than the microscope resolves. The first convolution therefore takes
-blocks of pixels to one cell each, all blocks of layers work on cells, and the last layer gives each cell its pixels
+patches of pixels to one cell each, all blocks of layers work on cells, and the last layer gives each cell its pixels
 back. Cells cost 1/16 of the memory traffic of pixels, so the network may be fourteen times as large as the closed one.
 """
 
@@ -23,7 +23,9 @@ class ResUNetSettings(NetworkSettings):
     name: Literal["resunet"] = "resunet"
     """ResUNet: a stem with a stride, residual blocks down and up, output by sub-pixels."""
     stem_px: int = Field(4, ge=1, le=16)
-    """Side of the cells: kernel and stride of the first convolution and of the last, transposed one [px]."""
+    """Side of the cells: stride of the first convolution and of the last, transposed one [px]."""
+    kernel_cells: Literal[1, 2] = 2
+    """Side of the kernels of these two, in cells; with 2 neighbouring cells overlap by half."""
     filters: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((48, 80, 128, 176), min_length=1, max_length=6)
     """Filters of each level from the cells down; each level but the first halves the image."""
     blocks: int = Field(1, ge=1, le=8)
@@ -63,7 +65,7 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
     >>> from emdenoise.models.heads import HEADS
     >>> network = build_resunet(ResUNetSettings(), Ports({"noisy": 1}, 1, HEADS["intensity"]))
     >>> network.model.count_params(), network.step_px, network.reach_px
-    (1761329, 32, 207)
+    (1765937, 32, 211)
     """
     import keras
 
@@ -71,11 +73,12 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
 
     strided = {"padding": "same", "kernel_initializer": settings.initializer}
     stem, levels = settings.stem_px, list(enumerate(settings.filters, start=1))
+    kernel = settings.kernel_cells * stem
     inputs, images = open_ports(ports, settings)
     skips = []
     for level, filters in levels:
-        side, name = (stem, "stem") if level == 1 else (2, f"encoder_{level}_down")
-        images = keras.layers.Conv2D(filters, side, strides=side, name=name, **strided)(images)
+        side, stride, name = (kernel, stem, "stem") if level == 1 else (2, 2, f"encoder_{level}_down")
+        images = keras.layers.Conv2D(filters, side, strides=stride, name=name, **strided)(images)
         images = _add_blocks(images, settings, filters, f"encoder_{level}")
         skips.append(images)
     skips.pop()
@@ -85,14 +88,14 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
         images = _add_blocks(images, settings, filters, f"decoder_{level}")
     # float32 whatever the precision of the layers before: scores must not depend on a rounded output.
     images = keras.layers.Conv2DTranspose(
-        ports.output_channels, stem, strides=stem, padding="same", dtype="float32", name="output"
+        ports.output_channels, kernel, strides=stem, padding="same", dtype="float32", name="output"
     )(images)
     model = close_ports(inputs, images, ports, settings, name="resunet")
     return Network(
         model,
         tuple(ports.inputs),
         step_px=settings.step_px,
-        reach_px=find_reach(settings.strides_px, settings.blocks),
+        reach_px=find_reach(settings.strides_px, settings.blocks, settings.kernel_cells),
         encoder=("stem", "encoder"),
     )
 
@@ -124,19 +127,20 @@ def _add_blocks(images: "keras.KerasTensor", settings: ResUNetSettings, filters:
     return images
 
 
-def find_reach(strides_px: tuple[int, ...], blocks: int) -> int:
+def find_reach(strides_px: tuple[int, ...], blocks: int, kernel_cells: int) -> int:
     """Find how far a pixel of a ResUNet sees [px].
 
-    A block of two convolutions of 3 × 3 reaches 2 cells of its level, on the way down and on the way up; stem, halving
-    and doubling reach no farther than the cell of the lowest level.
+    A block of two convolutions of 3 × 3 reaches 2 cells of its level, on the way down and on the way up; halving and
+    doubling reach no farther than the cell of the lowest level. Kernels of two cells see half a cell more on each side,
+    in the stem and in the output.
 
     Examples
     --------
-    >>> find_reach((4, 8, 16, 32), 1)
+    >>> find_reach((4, 8, 16, 32), 1, 1)
     207
     """
     *higher, lowest = strides_px
-    return lowest - 1 + 2 * blocks * (2 * sum(higher) + lowest)
+    return lowest - 1 + 2 * blocks * (2 * sum(higher) + lowest) + (kernel_cells - 1) * strides_px[0]
 
 
 RESUNET = Architecture(

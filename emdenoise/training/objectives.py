@@ -74,7 +74,7 @@ class Balanced:
     truth, labels : str
         Entries of `FIELDS`.
     balance : float
-        A pixel weighs 1 / the share of its label in the batch, to this power; 0 counts pixels alike and needs no labels.
+        A pixel weighs 1 / the share of its label in the batch, to this power; 0 counts pixels alike without labels.
     loss : callable
         Targets have the weights as last channel.
     """
@@ -93,7 +93,7 @@ class Balanced:
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs, and the truth with weights of mean 1."""
         truth = sample[self.truth]
-        weights = np.ones(truth.shape[:-1] + (1,), np.float32)
+        weights = np.ones((*truth.shape[:-1], 1), np.float32)
         if self.balance > 0:
             labels = sample[self.labels].astype(np.intp)
             weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
