@@ -9,7 +9,7 @@ REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build run conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark reference test test-long test-slow test-container test-cluster mlcube reframe check format docs site bench image sbom bundle lock clean
+.PHONY: help setup benchmark reference test verify test-long test-slow test-container test-cluster mlcube reframe check format docs site bench image sbom bundle lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,8 +28,10 @@ $(VENV)/.installed: build/requirements.build.txt build/requirements.dev.txt pypr
 benchmark: setup  ## simulate, preprocess, train, test; ends with a table and a report (PARAMETERS=smoke)
 	run/bare.sh download,preprocess,train,test workspace workspace/parameters/$(PARAMETERS).parameters.yaml
 
-test: setup  ## the fast tests, then the smoke run repeated from its reference record
+test: setup  ## the fast tests
 	$(BIN)/python -m pytest --numprocesses=2
+
+verify: setup  ## the smoke run repeated from its reference record, and compared
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 		$(BIN)/emdenoise verify --result_dir=$(REFERENCE) --work_dir=$$scratch --log_dir=$$scratch/logs
 
