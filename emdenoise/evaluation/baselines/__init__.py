@@ -4,6 +4,7 @@ Each is given what a careful microscopist would give it; all is chosen on valida
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from emdenoise.evaluation.baselines import filters, fourier
@@ -11,6 +12,7 @@ from emdenoise.evaluation.baselines.contract import Baseline, Examples, FittedMe
 from emdenoise.evaluation.baselines.forest import fit_random_forest
 from emdenoise.evaluation.baselines.thresholds import fit_local_threshold, fit_multi_otsu, fit_otsu
 from emdenoise.evaluation.baselines.tuning import fit_filter
+from emdenoise.processes import count_processors
 
 __all__ = ["BASELINES", "Baseline", "Examples", "FittedMethod", "fit_baselines"]
 
@@ -79,7 +81,9 @@ def fit_baselines(
     'beam left in, intensity smoothed over 0 px; 2 regions by Otsu; from lowest to highest: label 0, 1'
     """
     fitted = {}
-    for number, name in enumerate(names):
-        on_method(number, name)
-        fitted[name] = BASELINES[name].fit(examples)
+    with ThreadPoolExecutor(count_processors()) as pool:  # filters are compiled code, which other threads need not wait for
+        futures = {name: pool.submit(BASELINES[name].fit, examples) for name in names}
+        for number, (name, future) in enumerate(futures.items()):
+            on_method(number, name)
+            fitted[name] = future.result()
     return fitted
