@@ -42,16 +42,16 @@ reference: setup  ## make the reference record of the smoke run anew, after a ch
 		cp -r $$scratch/output/records $$scratch/output/scores.json $(REFERENCE)
 
 test-long: setup  ## the tests that take up to a minute each
-	$(BIN)/python -m pytest --numprocesses=2 -m "long and not slow"
+	$(BIN)/python -m pytest --numprocesses=2 --durations=12 -m "long and not slow"
 
 test-slow: setup  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m "slow and not cluster"
 
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
-	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest -m container tests/container
+	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest --durations=12 -m container tests/container
 
 test-cluster: setup .venv-hpc/.installed  ## the tests on a real Slurm; needs its commands and two nodes (MARKER="cluster and not slow")
-	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest -m "$(MARKER)" tests/cluster
+	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest --durations=12 -m "$(MARKER)" tests/cluster
 
 mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older pip, into .venv-mlcube
 
