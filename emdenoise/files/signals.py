@@ -72,7 +72,8 @@ def tidy_axes(signal: Signal) -> Signal:
     single = [index for index in range(len(axes)) if signal.data.shape[index] == 1][: max(0, len(axes) - 2)]
     data = signal.data.squeeze(tuple(single))
     axes = [axis for index, axis in enumerate(axes) if index not in single]
-    if len(axes) == 2 and num_image_axes != 1:
+    is_line_of_spectra = num_image_axes == 1 and any(not axis.get("navigate") for axis in axes)
+    if len(axes) == 2 and not is_line_of_spectra:
         axes = [axis | {"navigate": False} for axis in axes]
     if len(axes) == 3 and num_image_axes == 3:
         axes[0]["navigate"] = True
