@@ -1,10 +1,13 @@
 """What an HDF5 file does not hold itself: data of other files, and filters that this installation cannot undo."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 
 from emdenoise.errors import DataError, PackageError
+from emdenoise.files.pictures import PIXEL_SIZE
+from emdenoise.files.signals import PIXEL_SIZES_ANGSTROM
 
 FILTERS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz", 32026: "blosc2"}
 """Names of filters that detectors use, by their registered number."""
@@ -33,9 +36,36 @@ def check_parts(path: Path, name: str) -> None:
                 )
 
 
+def read_pixel_size(dataset: h5py.Dataset, name: str) -> float | None:
+    """Read the pixel size of a data set [Å]; None where it has none.
+
+    Raises
+    ------
+    DataError
+        If it is no number, or one that no micrograph has.
+    """
+    given = dataset.attrs.get(PIXEL_SIZE)
+    if given is None:
+        return None
+    smallest, largest = PIXEL_SIZES_ANGSTROM
+    try:
+        size = float(given)
+    except (TypeError, ValueError):
+        size = 0.0
+    if not smallest <= size <= largest:
+        raise DataError(
+            f"{name}: attribute {PIXEL_SIZE} is {str(given)[:50]!r}; expected a number of Å from {smallest:g} to "
+            f"{largest:g}; correct or remove the attribute."
+        )
+    return size
+
+
 def check_filters(path: Path, name: str) -> None:
-    """Raise `PackageError` if a data set was compressed with a filter that is not installed."""
-    with h5py.File(path) as file:
+    """Raise `PackageError` if a data set was compressed with a filter that is not installed.
+
+    A file that is damaged besides is left to its reader.
+    """
+    with suppress(OSError, RuntimeError, LookupError), h5py.File(path) as file:
         for place, item in _walk(file):
             if not isinstance(item, h5py.Dataset):
                 continue

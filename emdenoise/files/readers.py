@@ -10,7 +10,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,9 +75,8 @@ def _explain_failure(path: Path, name: str, reader: str, failure: Exception) -> 
     if isinstance(failure, ImportError) or "requires the 'imagecodecs' package" in reason:
         error = PackageError(f"{name}: {reason}; install the package, or save the image as .tif without compression.")
     else:
-        with suppress(OSError, RuntimeError, LookupError):  # of a file that is damaged besides
-            if path.is_file() and h5py.is_hdf5(path):
-                check_filters(path, name)
+        if path.is_file() and h5py.is_hdf5(path):
+            check_filters(path, name)
         error = DataError(
             f"{name}: {path.stat().st_size if path.exists() else 0} bytes that cannot be read ({reason}); "
             f"expected a whole {reader} file; copy it again or save it in another format."
