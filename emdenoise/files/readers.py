@@ -10,6 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from emdenoise.files.hdf5 import check_filters, check_parts
 from emdenoise.files.mrc import MRC_SUFFIXES, correct_mrc, find_byte_order, has_mrc_stamp
 from emdenoise.files.raster import RASTER_SUFFIXES, load_raster
 from emdenoise.files.signals import Signal, tidy_axes
-from emdenoise.files.tiff import check_tiff, has_planar_colours, interpret_tiff
+from emdenoise.files.tiff import check_tiff, has_planar_colours, interpret_tiff, read_described_series
 from emdenoise.files.velox import is_velox, read_velox_images
 
 NEVER_MICROGRAPHS = ("csv", "xml", "h5", "hdf5")
@@ -124,8 +125,7 @@ def _load_with_plugin(path: Path, plugin: dict[str, Any], *, as_labels: bool) ->
         check_parts(path, f"{path.parent.name}/{path.name}")
     if name == "TIFF":
         check_tiff(path)
-        signals = None if has_planar_colours(path) else _read_signals(path, plugin)
-        return interpret_tiff(path, signals, as_labels=as_labels)
+        return interpret_tiff(path, _read_tiff_series(path, plugin), as_labels=as_labels)
     if name == "MRC":
         return correct_mrc(path, _read_signals(path, plugin, endianness=find_byte_order(path)))
     if name == "EMD" and is_velox(path):
@@ -136,6 +136,19 @@ def _load_with_plugin(path: Path, plugin: dict[str, Any], *, as_labels: bool) ->
 
 def _read_signals(path: Path, plugin: dict[str, Any], **options: Any) -> list[Signal]:
     return [_make_signal(found) for found in importlib.import_module(plugin["api"]).file_reader(str(path), **options)]
+
+
+def _read_tiff_series(path: Path, plugin: dict[str, Any]) -> list[Signal | None] | None:
+    """Read each series of pages; None where RosettaSciIO cannot."""
+    if has_planar_colours(path):
+        return None
+    with suppress(KeyError):  # JEOL writes a second page without the description that RosettaSciIO wants of it
+        return list(_read_signals(path, plugin))
+    gc.collect()  # closes what the reader left open
+    found = [_make_signal(found) if found else None for found in read_described_series(path)]
+    if not any(found):
+        raise ValueError("its pages lack the description that their maker gives them")
+    return found
 
 
 def _make_signal(found: dict[str, Any]) -> Signal:

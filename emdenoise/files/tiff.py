@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,14 +60,30 @@ def check_tiff(path: Path) -> None:
         )
 
 
-def interpret_tiff(path: Path, signals: Sequence[Signal] | None, *, as_labels: bool) -> list[Signal]:
+def read_described_series(path: Path) -> list[dict[str, Any] | None]:
+    """Read each series of pages as RosettaSciIO describes it; None for one whose description is missing."""
+    from rsciio.tiff._api import _read_tiff
+    from tifffile import TiffFile
+
+    found: list[dict[str, Any] | None] = []
+    with TiffFile(path) as tiff:
+        for series in tiff.series:
+            try:
+                found.append(_read_tiff(tiff, series, str(path)))
+            except KeyError:
+                found.append(None)
+    return found
+
+
+def interpret_tiff(path: Path, signals: Sequence[Signal | None] | None, *, as_labels: bool) -> list[Signal]:
     """Give the signals of a TIFF as its tags say they are meant.
 
     Parameters
     ----------
     path : Path
-    signals : sequence of Signal or None
-        What RosettaSciIO read of each series of pages, None where it cannot.
+    signals : sequence of (Signal or None), or None
+        What RosettaSciIO read of each series of pages. A series of which it read nothing is a preview, and left out;
+        None for all is colours in planes, which are read here.
     as_labels : bool
         Whether numbers are labels, which palettes and inverted grey do not change.
 
@@ -82,6 +98,8 @@ def interpret_tiff(path: Path, signals: Sequence[Signal] | None, *, as_labels: b
         given = [_read_series(series) for series in tiff.series] if signals is None else signals
         found = []
         for index, (series, signal) in enumerate(zip(tiff.series, given, strict=True)):
+            if signal is None:
+                continue
             axes = [dict(axis, navigate=axis.get("name") not in IMAGE_AXES) for axis in signal.axes]
             calibrated = _calibrate(tiff, index, replace(signal, axes=axes))
             grey = calibrated if as_labels or tiff.is_imagej else _apply_palette(path, series, calibrated)

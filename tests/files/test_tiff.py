@@ -134,6 +134,31 @@ def test_colours_in_planes_become_luminance(tmp_path: Path) -> None:
     np.testing.assert_allclose(micrograph.image, 0.2125 * 200 + 0.7154 * 50 + 0.0721 * 10, rtol=1e-6)
 
 
+def test_a_page_of_jeol_is_read_beside_one_without_a_description(tmp_path: Path) -> None:
+    notes = {
+        "Eos": "<EosMode>eosTEM</EosMode>",
+        "IlluminationSystem": "<ImageField>TEM-BF</ImageField>",
+        "ImageFormingSystem": "<ImageFormingMode>TEM-MAG</ImageFormingMode><SelectorString>X150k</SelectorString>"
+        "<ModeString>MAG</ModeString><SelectorValue>150000</SelectorValue>",
+    }
+    inner = "".join(f"<{name}>{text}</{name}>" for name, text in notes.items())
+    image, maker = IMAGE.astype(np.uint16), [(271, 2, 0, "JEOL Ltd.", True)]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(
+            image,
+            description=f"<TemReporter>{inner}</TemReporter>",
+            metadata=None,
+            extratags=maker,
+            resolution=(93, 93),
+            resolutionunit="INCH",
+        )
+        file.write(IMAGE, metadata=None, extratags=maker)
+    (micrograph,) = read_micrographs(tmp_path / "a.tif")
+    np.testing.assert_array_equal(micrograph.image, image)
+    # 93 pixels an inch on the screen, magnified 150,000 times.
+    assert micrograph.pixel_size_angstrom == pytest.approx(0.0254 / 93 / 150000 * 1e10)
+
+
 def test_the_pixel_size_and_the_channels_of_ome_are_read(tmp_path: Path) -> None:
     channels = np.stack([IMAGE, IMAGE + 1])
     metadata = {
