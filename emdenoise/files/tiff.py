@@ -15,6 +15,8 @@ from emdenoise.files.signals import LUMINANCE, Signal
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
+COMPLAINTS = re.compile(r"invalid.* offset|series.* (corrupted|missing|expected|failed|out of range)")
+"""What tifffile logs where images are missing, which it leaves out or fills with zeros."""
 IMAGE_AXES = ("height", "width")
 CHANNEL_CODE = "C"
 LARGEST_ANNOTATION = 0.01
@@ -46,13 +48,16 @@ def check_tiff(path: Path) -> None:
                 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
             ]
             copies = [level.keyframe for series in tiff.series for level in series.levels[1:]]
+            wanted = [series for series in tiff.series if series.dataoffset is None]
+            missing = [series for series in wanted if len(series) * series.keyframe.size < series.size]
     finally:
         logger.removeHandler(complaints)
     if max(ends, default=0) > num_bytes:
         raise ValueError(f"its images end at byte {max(ends)}")
-    for message in complaints.messages:
-        if ("invalid" in message and "offset" in message) or "metadata invalid or corrupted" in message:
-            raise ValueError(message)
+    if troubles := [message for message in complaints.messages if COMPLAINTS.search(message)]:
+        raise ValueError(troubles[0].rpartition("> ")[2])
+    if missing:
+        raise ValueError(f"it names {missing[0].shape} numbers and has {len(missing[0])} pages of them")
     if unsaid := [page for page in copies if not page.is_reduced and isinstance(page.index, int)]:
         raise DataError(
             f"{path.parent.name}/{path.name}: page {unsaid[0].index} of {unsaid[0].shape[1]} × {unsaid[0].shape[0]} px "

@@ -1,6 +1,8 @@
 """What the tags of a TIFF say its numbers mean, against the arrays that were written and the TIFF 6.0 definition."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +121,48 @@ def test_a_cut_stack_of_imagej_with_one_page_is_refused(tmp_path: Path, num_byte
     (tmp_path / "a.tif").write_bytes(alone[:-num_bytes])
     with pytest.raises(DataError, match=r"ImageJ series metadata invalid or corrupted.*copy it again"):
         read_micrographs(tmp_path / "a.tif")
+
+
+def break_chain(path: Path) -> None:
+    """Let the second page be the last, as where a program stopped while it wrote."""
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[1].offset
+    content = bytearray(path.read_bytes())
+    end = place + 2 + 12 * int.from_bytes(content[place : place + 2], "little")
+    content[end : end + 4] = bytes(4)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.ome.tif", {"metadata": {"axes": "ZYX"}}),
+        ("a.tif", {"compression": "zlib", "imagej": True, "metadata": {"axes": "ZYX"}}),
+    ],
+)
+def test_pages_that_are_missing_are_not_zeros(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    # https://github.com/cgohlke/tifffile/issues/199: "OME series expected 24 frames, got 16"
+    stack = np.arange(1, 4 * 12 * 16 + 1, dtype=np.uint16).reshape(4, 12, 16)
+    tifffile.imwrite(tmp_path / name, stack, photometric="minisblack", **options)
+    assert len(read_micrographs(tmp_path / name)) == 4
+    break_chain(tmp_path / name)
+    with pytest.raises(DataError, match=r"bytes that cannot be read \(.+\); expected a whole TIFF file; copy it again"):
+        read_micrographs(tmp_path / name)
+
+
+def test_a_file_of_ome_that_is_missing_is_named(tmp_path: Path) -> None:
+    stack = np.ones((4, 12, 16), np.uint16)
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "ZYX"}, photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        notes = str(file.ome_metadata)
+    places = [
+        f'<TiffData IFD="0" FirstZ="{first}" PlaneCount="2"><UUID FileName="{name}">urn:uuid:{first}</UUID></TiffData>'
+        for first, name in ((0, "a.ome.tif"), (2, "b.ome.tif"))
+    ]
+    notes = re.sub("<TiffData[^>]*/>", "".join(places), notes)
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack[:2], description=notes.encode(), metadata=None)
+    with pytest.raises(DataError, match=r"failed to read 'b\.ome\.tif'.*; expected a whole TIFF file"):
+        read_micrographs(tmp_path / "a.ome.tif")
 
 
 def test_three_frames_that_tifffile_took_for_colours_are_frames(tmp_path: Path) -> None:
