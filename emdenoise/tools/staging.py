@@ -169,24 +169,27 @@ def check_is_file(path: Path) -> None:
 def _stage(scratch: Path, config: RunConfig, zoom: float, signal: str | None, path: Path) -> list[StagedImages]:
     """Write the stored intensities, and give them by the names of their data sets; runs in the reading process."""
     factor = config.data.scale_factor * zoom
-    with open_frames(path, signal) as signals, explain_os_errors(scratch):
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-        with create_hdf5(scratch) as (file, raw):
-            return [
-                _stage_signal(frames, config, factor, partial(file.create_dataset, str(number)), raw.check)
-                for number, frames in enumerate(signals)
-            ]
+    with open_frames(path, signal) as signals:
+        scales = [_check_and_scale(frames, config) for frames in signals]
+        with explain_os_errors(scratch):
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            with create_hdf5(scratch) as (file, raw):
+                staged = []
+                for number, (frames, own) in enumerate(zip(signals, scales, strict=True)):
+                    make = partial(file.create_dataset, str(number), dtype=np.float32)
+                    _store(frames, own, factor, make, on_block=raw.check)
+                    size = frames.pixel_size_angstrom
+                    own_shape = frames.images[0].shape
+                    staged.append(
+                        StagedImages(str(number), own, size / factor if size else None, own_shape, frames.signal)
+                    )
+                return staged
 
 
-def _stage_signal(
-    frames: Frames, config: RunConfig, factor: float, make: Callable[..., Any], on_block: Callable[[], None]
-) -> StagedImages:
+def _check_and_scale(frames: Frames, config: RunConfig) -> tuple[IntensityScale, ...]:
     for index, image in enumerate(frames.images):
         check_values((block for _, block in read_blocks(image)), f"{frames.name} frame {index}")
-    scales = _choose_scales(frames, config)
-    stored = _store(frames, scales, factor, partial(make, dtype=np.float32), on_block)
-    size = frames.pixel_size_angstrom
-    return StagedImages(stored.name, scales, size / factor if size else None, frames.images[0].shape, frames.signal)
+    return _choose_scales(frames, config)
 
 
 def _choose_scales(frames: Frames, config: RunConfig) -> tuple[IntensityScale, ...]:

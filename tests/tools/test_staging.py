@@ -10,7 +10,7 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset import intensity
-from emdenoise.errors import DataError, MissingInputError
+from emdenoise.errors import DataError, MissingInputError, PackageError
 from emdenoise.sources.folder import read_folder
 from emdenoise.tools import staging
 from emdenoise.tools.staging import stage_images
@@ -104,3 +104,17 @@ def test_files_that_are_no_images_are_one_line(tiny_config: Config, tmp_path: Pa
         (tmp_path / name).write_bytes(b"wrong")
         with pytest.raises(DataError, match=message):
             stage(tmp_path / name, tiny_config())
+
+
+def test_data_that_need_a_filter_name_it(tiny_config: Config, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((5, 6))
+        properties.set_filter(32008, h5py.h5z.FLAG_OPTIONAL, (0, 2))
+        space = h5py.h5s.create_simple((5, 6))
+        dataset = h5py.h5d.create(file.id, b"image", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
+        dataset.write_direct_chunk((0, 0), bytes(120), 0)  # as if it had been compressed
+    with pytest.raises(
+        PackageError, match=r"a\.h5: image needs HDF5 filter 32008 \(bitshuffle\), which is not installed"
+    ):
+        stage(tmp_path / "a.h5", tiny_config())
