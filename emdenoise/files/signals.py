@@ -15,6 +15,8 @@ from emdenoise.errors import DataError
 
 LUMINANCE = (0.2125, 0.7154, 0.0721)
 """Weights of red, green and blue (ITU-R BT.709, as in `skimage.color.rgb2gray`)."""
+MAX_CHANNELS = 4
+"""A stack of frames no wider than this is an array (height, width, channels) that somebody saved."""
 LARGEST_ASPECT = 1.01
 """Pixels are square when their sides differ by at most this factor: scan calibrations differ by parts of a percent."""
 PIXEL_SIZES_ANGSTROM = (1e-3, 1e7)
@@ -94,11 +96,19 @@ def explain_no_image(signal: Signal) -> str:
     marked = [unit for unit in units if any(mark in unit for mark in RECIPROCAL_MARKS)]
     if marked or any(name in RECIPROCAL_NAMES for name in names) or max(sizes, default=0) >= RECIPROCAL_ANGSTROM:
         return f"a diffraction pattern ({_describe_calibration(image_axes, names)})"
+    return _explain_values(signal)
+
+
+def _explain_values(signal: Signal) -> str:
+    """Say why what has the axes of an image or a stack is none all the same, else nothing."""
     is_described = signal.data.ndim == len(signal.axes) + signal.is_colour
     if not is_described or any(axis.get("name") == "sample" for axis in signal.axes):
         return "an image with more than one value a pixel that are no colours"
     if signal.data.dtype.kind not in "buif":
         return f"{describe(signal.data)} values, such as a wave or a Fourier transform"
+    num_frames, height, width = split_frames(signal).shape[:3]
+    if width <= MAX_CHANNELS < min(num_frames, height):
+        return f"{num_frames} frames of {width} × {height} px, as where colours or channels stand last"
     return "" if signal.data.size else "an empty image"
 
 

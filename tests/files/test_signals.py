@@ -164,3 +164,10 @@ def test_numbers_that_float32_holds_without_all_their_digits_are_refused(tmp_pat
     np.save(tmp_path / "a.npy", np.full((4, 6), value, np.float32))
     with pytest.raises(DataError, match=r"a\.npy: its largest value is .*e-4\d, which float32 cannot hold with all"):
         read_micrographs(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("num_channels", [2, 3, 4])
+def test_channels_that_stand_last_are_no_frames(tmp_path: Path, num_channels: int) -> None:
+    np.save(tmp_path / "a.npy", np.ones((8, 6, num_channels), np.float32))
+    with pytest.raises(DataError, match=rf"8 frames of {num_channels} × 6 px, as where colours or channels stand last"):
+        read_micrographs(tmp_path / "a.npy")
