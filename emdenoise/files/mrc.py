@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from emdenoise.errors import DataError
 from emdenoise.files.signals import Signal
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".st", ".ali", ".rec", ".map")
@@ -18,6 +19,8 @@ MRC_SUFFIXES = (".mrc", ".mrcs", ".st", ".ali", ".rec", ".map")
 STAMP_OFFSET, STAMP = 208, b"MAP "
 HEADER_BYTES = 1024
 MODES = (0, 1, 2, 3, 4, 6, 12, 101)
+BYTES_PER_NUMBER = {0: 1, 1: 2, 2: 4, 4: 8, 6: 2, 12: 2}
+"""Of the modes that are read; 4 is a wave, which is no image."""
 NUM_EXTENDED_BYTES, FEI_EXTENDED_BYTES = 23, 131072
 """Word that tells the length of the extended header, and the length of FEI's, which holds the pixel size itself."""
 IMOD_STAMP, IMOD_SIGNED_BYTES = 1146047817, 1
@@ -41,6 +44,31 @@ def find_byte_order(path: Path) -> Literal["<", ">"]:
     if has_little and has_big:
         return ">" if np.abs(big[:2]).max() < np.abs(little[:2]).max() else "<"
     return ">" if has_big else "<"
+
+
+def check_mrc(path: Path) -> None:
+    """Refuse an MRC file of which numbers would be left out or not understood.
+
+    Raises
+    ------
+    DataError
+        If its mode is none that is read, or it has more sections than its header says.
+    """
+    integers = _read_header(path).view(f"{find_byte_order(path)}i4")
+    width, height, num_sections, mode = (int(word) for word in integers[:4])
+    name = f"{path.parent.name}/{path.name}"
+    if mode in MODES and mode not in BYTES_PER_NUMBER:
+        raise DataError(
+            f"{name}: MRC mode {mode}; expected one of {', '.join(map(str, BYTES_PER_NUMBER))}; convert it to mode 2, "
+            "as newstack of IMOD does."
+        )
+    section_bytes = width * height * BYTES_PER_NUMBER.get(mode, 1)
+    more_bytes = path.stat().st_size - HEADER_BYTES - int(integers[NUM_EXTENDED_BYTES]) - num_sections * section_bytes
+    if 0 < section_bytes <= more_bytes:
+        raise DataError(
+            f"{name}: its header says {num_sections} sections, but there are {more_bytes // section_bytes} more; "
+            "expected as many; write it anew with the program that made it."
+        )
 
 
 def correct_mrc(path: Path, signals: Sequence[Signal]) -> list[Signal]:

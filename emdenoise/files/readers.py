@@ -22,7 +22,7 @@ import numpy as np
 
 from emdenoise.errors import DataError, PackageError
 from emdenoise.files.hdf5 import check_filters, check_parts
-from emdenoise.files.mrc import MRC_SUFFIXES, correct_mrc, find_byte_order, has_mrc_stamp
+from emdenoise.files.mrc import MRC_SUFFIXES, check_mrc, correct_mrc, find_byte_order, has_mrc_stamp
 from emdenoise.files.raster import RASTER_SUFFIXES, load_raster
 from emdenoise.files.signals import Signal, tidy_axes
 from emdenoise.files.tiff import check_tiff, has_planar_colours, interpret_tiff, read_described_series
@@ -127,6 +127,7 @@ def _load_with_plugin(path: Path, plugin: dict[str, Any], *, as_labels: bool) ->
         check_tiff(path)
         return interpret_tiff(path, _read_tiff_series(path, plugin), as_labels=as_labels)
     if name == "MRC":
+        check_mrc(path)
         return correct_mrc(path, _read_signals(path, plugin, endianness=find_byte_order(path)))
     if name == "EMD" and is_velox(path):
         return [_make_signal(found) for found in read_velox_images(path)]

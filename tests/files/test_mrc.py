@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emdenoise.errors import DataError
 from emdenoise.files.formats import is_image_file, read_micrographs
 
 SHAPE = (5, 7)
@@ -76,3 +77,26 @@ def test_other_endings_of_the_format_are_read(tmp_path: Path, suffix: str) -> No
     path = write_mrc(tmp_path / f"a{suffix}", 1, image)
     assert is_image_file(path)
     np.testing.assert_array_equal(read(path), image)
+
+
+def test_sections_that_the_header_does_not_count_are_not_dropped(tmp_path: Path) -> None:
+    image = np.arange(35, dtype=np.int16).reshape(SHAPE)
+    path = write_mrc(tmp_path / "a.mrcs", 1, image)
+    path.write_bytes(path.read_bytes() + image.tobytes())
+    with pytest.raises(DataError, match=r"a\.mrcs: its header says 1 sections, but there are 1 more; expected as many"):
+        read_micrographs(path)
+
+
+def test_the_extended_header_is_no_section(tmp_path: Path) -> None:
+    image = np.arange(35, dtype=np.int16).reshape(SHAPE)
+    path = write_mrc(tmp_path / "a.mrc", 1, image, word_24=768)
+    content = path.read_bytes()
+    path.write_bytes(content[:1024] + bytes(768) + content[1024:])
+    np.testing.assert_array_equal(read(path), image)
+
+
+@pytest.mark.parametrize("mode", [3, 101])
+def test_modes_that_are_not_read_are_named(tmp_path: Path, mode: int) -> None:
+    path = write_mrc(tmp_path / "a.mrc", mode, np.ones(SHAPE, np.int16))
+    with pytest.raises(DataError, match=rf"MRC mode {mode}; expected one of 0, 1, 2, 4, 6, 12; convert it to mode 2"):
+        read_micrographs(path)
