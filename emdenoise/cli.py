@@ -49,8 +49,8 @@ DEFAULTS: dict[str, Path | None] = {
     "stfc_dir": WORKSPACE / "stfc",
 }
 """Options that are paths; None where the command chooses. A file of settings may be named, as ``default``."""
-WORDS = {"part": DEFAULT_PART, "export_format": "openvino"}
-"""Options that are no paths, with their defaults."""
+WORDS = {"part": DEFAULT_PART, "export_format": "openvino", "signal": None}
+"""Options that are no paths, with their defaults; None takes all."""
 MEANINGS = {
     "parameters_file": "Settings of the run: a YAML file, or the name of one that ships, as smoke.",
     "raw_data_dir": "Images as their source gives them.",
@@ -71,6 +71,7 @@ MEANINGS = {
     "export_dir": "The network for inference engines, and what it loses.",
     "stfc_dir": "Images in the file layout of the STFC codes.",
     "export_format": "openvino, openvino-int8 or onnx.",
+    "signal": "Which signal to take of a file with several: the name of a detector, or the data set of an .h5.",
     "predicted_file": "The result (.tif or .h5), or a folder for the results; by default they lie beside the images.",
     "changes": "Change a setting of the parameters file, as training.epochs=5; may be given several times.",
 }

@@ -23,7 +23,14 @@ PARAMETERS_FOLDER = Path("workspace") / "parameters"
 
 
 class _ParametersLoader(yaml.SafeLoader):
-    """YAML 1.2 as people write it: ``1e-7`` is a number, ``no`` and dates are text, a key stands once, no aliases."""
+    """YAML 1.2 as people write it.
+
+    ``1e-7`` is a number, ``010`` is ten, ``no`` and dates are text, a key stands once, no aliases.
+    """
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number; YAML 1.1, as PyYAML has it, takes ``010`` for eight."""
+        return int(self.construct_scalar(node))
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -48,6 +55,7 @@ _ParametersLoader.yaml_constructors = {
     for tag, construct in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
 }
+_ParametersLoader.add_constructor("tag:yaml.org,2002:int", _ParametersLoader.construct_decimal)
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|false)$", "tf"),
     ("null", r"^(?:~|null|)$", ["~", "n", ""]),

@@ -18,6 +18,10 @@ from emdenoise.errors import DataError
 
 TAIL_PERCENT = 0.1
 """Share of the pixels at either end that does not decide the scale of a noisy image: hot pixels and X-rays [%]."""
+SMALLEST_RANGE = 2.0**-126
+"""Below it float32 lacks digits, and the factor that brings it to 1 is infinite."""
+LARGEST_STORED = 2.0**100
+"""No pixel is stored as more than this, which leaves a network room for its own products."""
 BLOCK_PIXELS = 2**22
 """Pixels of a large image that are handled at once."""
 
@@ -153,9 +157,10 @@ def _read_values(image: RowImage) -> Iterator[FloatImage]:
 
 
 def _make_scale(offset: float, high: float, largest: float) -> IntensityScale:
-    if high <= offset:  # hardly any pixel of the image has counted
+    smallest = max(SMALLEST_RANGE, (largest - offset) / LARGEST_STORED)
+    if high - offset < smallest:  # hardly any pixel of the image has counted, or one beyond all others would overflow
         high = largest
-    if high <= offset:
+    if high - offset < SMALLEST_RANGE:
         return IntensityScale(offset)
     mantissa, exponent = math.frexp(high - offset)
     return IntensityScale(offset, math.ldexp(1.0, -exponent + (mantissa == 0.5)))

@@ -306,16 +306,16 @@ def _read_split(specimens: list[Specimen], config: RunConfig) -> Iterator[Record
 
 
 def _read_specimen(specimen: Specimen, *, is_truth: bool) -> Iterator[Record]:
-    """Read the frames of one file as whole images, scaled all alike; what gets noise added is scaled as truth."""
+    """Read the frames of one file as whole images, those of a signal scaled alike; what gets noise added is truth."""
     noisy = read_sandboxed(read_micrographs, specimen.noisy)
-    frames = [micrograph.image for micrograph in noisy]
     clean = read_sandboxed(read_micrographs, specimen.clean) if specimen.clean else []
     truth = [micrograph.image for micrograph in clean]
     masks = read_sandboxed(read_masks, specimen.mask) if specimen.mask else []
     _check_partners(specimen, noisy, truth, specimen.clean)
     _check_partners(specimen, noisy, masks, specimen.mask)
-    scale = choose_scale([], frames) if is_truth else choose_scale(frames, truth)
+    scales = _choose_signal_scales(noisy, truth, is_truth=is_truth)
     for index, micrograph in enumerate(noisy):
+        scale = scales[micrograph.signal]
         pixel_size_angstrom = micrograph.pixel_size_angstrom or (clean[index].pixel_size_angstrom if clean else None)
         images: dict[str, npt.NDArray[Any]] = {"noisy": scale.apply(micrograph.image)}
         if truth:
@@ -328,6 +328,18 @@ def _read_specimen(specimen: Specimen, *, is_truth: bool) -> Iterator[Record]:
             name=micrograph.name,
             attributes={"pixel_size_angstrom": pixel_size_angstrom or math.nan, **scale.to_attributes()},
         )
+
+
+def _choose_signal_scales(
+    noisy: list[Micrograph], truth: list[FloatImage], *, is_truth: bool
+) -> dict[str, IntensityScale]:
+    """Choose one scale for each signal of a file: detectors have units of their own."""
+    scales = {}
+    for signal in dict.fromkeys(micrograph.signal for micrograph in noisy):
+        members = [index for index, micrograph in enumerate(noisy) if micrograph.signal == signal]
+        frames, clean = [noisy[index].image for index in members], [truth[index] for index in members if truth]
+        scales[signal] = choose_scale([], frames) if is_truth else choose_scale(frames, clean)
+    return scales
 
 
 def _check_partners(
@@ -358,7 +370,7 @@ def _join(names: Sequence[str]) -> str:
 
 
 def choose_folder_scales(images: Sequence[RowImage], config: RunConfig, name: str) -> tuple[IntensityScale, ...]:
-    """Choose one power of two for all images of a file."""
+    """Choose one power of two for all images of a signal."""
     return len(images) * (choose_scale_by_blocks(images),)
 
 

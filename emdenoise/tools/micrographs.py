@@ -23,7 +23,7 @@ def read_micrograph(path: str | os.PathLike[str]) -> Micrograph:
     -------
     Micrograph
         `image` is float32 (height, width) in the units of the file, `pixel_size_angstrom` is the pixel size, or None
-        where the file does not say, and `name` names the image.
+        where the file does not say, `name` names the image, and `signal` its detector where the file holds several.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def _read(path: Path) -> list[Micrograph]:
     """Read a file, in the reading process."""
     if path.suffix.lower() not in HDF5_SUFFIXES:
         return formats.read_micrographs(path)
-    with open_frames(path) as frames:
+    with open_frames(path) as (frames,):
         size, images = frames.pixel_size_angstrom, [frame[:] for frame in frames.images]
     names = [path.name] if len(images) == 1 else [f"{path.name} frame {index}" for index in range(len(images))]
     return [Micrograph(image, size, name) for image, name in zip(images, names, strict=True)]

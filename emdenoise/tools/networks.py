@@ -78,6 +78,7 @@ def denoise(
     *,
     network: AnyNetwork,
     pixel_size_angstrom: float | None = None,
+    signal: str | None = None,
 ) -> FloatImage: ...
 @overload
 def denoise(
@@ -86,7 +87,9 @@ def denoise(
     network: AnyNetwork,
     pixel_size_angstrom: float | None = None,
 ) -> AnySignal: ...
-def denoise(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | None = None) -> Any:
+def denoise(
+    image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | None = None, signal: str | None = None
+) -> Any:
     """Remove the noise of an image or of a stack of images.
 
     Parameters
@@ -102,6 +105,8 @@ def denoise(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | Non
         by more than 3 %, the image is resampled to the nearest trained pixel size, linearly and without aliasing, and
         the result is resampled back. That costs sharpness and changes the noise: a network that was trained for your
         pixel size is better. None takes the image as it is, also where a file or a signal says its pixel size.
+    signal : str or None
+        Which signal of a file to take where it holds several: the name of a detector, or the data set of an .h5.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def denoise(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | Non
     >>> restored.shape, restored.dtype
     ((40, 30), dtype('float32'))
     """
-    return _find_network(network).denoise(image, pixel_size_angstrom=pixel_size_angstrom)
+    return _find_network(network).denoise(image, pixel_size_angstrom=pixel_size_angstrom, signal=signal)
 
 
 @overload
@@ -138,6 +143,7 @@ def segment(
     *,
     network: AnyNetwork,
     pixel_size_angstrom: float | None = None,
+    signal: str | None = None,
 ) -> Mask: ...
 @overload
 def segment(
@@ -146,12 +152,14 @@ def segment(
     network: AnyNetwork,
     pixel_size_angstrom: float | None = None,
 ) -> AnySignal: ...
-def segment(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | None = None) -> Any:
+def segment(
+    image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | None = None, signal: str | None = None
+) -> Any:
     """Label each pixel of an image or of a stack of images.
 
     Parameters
     ----------
-    image, network, pixel_size_angstrom
+    image, network, pixel_size_angstrom, signal
         As `denoise` takes them; labels are resampled back to the nearest pixel.
 
     Returns
@@ -174,7 +182,7 @@ def segment(image: Any, *, network: AnyNetwork, pixel_size_angstrom: float | Non
     >>> mask.shape, mask.dtype
     ((2, 40, 30), dtype('uint8'))
     """
-    return _find_network(network).segment(image, pixel_size_angstrom=pixel_size_angstrom)
+    return _find_network(network).segment(image, pixel_size_angstrom=pixel_size_angstrom, signal=signal)
 
 
 def _find_network(network: AnyNetwork) -> TrainedNetwork:

@@ -1,7 +1,10 @@
 """`emdenoise predict`: applies a trained network to image files of any size."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emdenoise.errors import MissingInputError, SettingsError
 from emdenoise.files.locks import hold_folders
@@ -9,6 +12,9 @@ from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
 from emdenoise.tools.restoration import TrainedNetwork
 from emdenoise.tools.trained import load_trained
+
+if TYPE_CHECKING:
+    from emdenoise.tools.staging import StagedImages
 
 
 @hold_folders(reads=("model_dir",), writes=())
@@ -18,6 +24,7 @@ def predict(
     image_file: Path | None = None,
     model_dir: Path,
     predicted_file: Path | None = None,
+    signal: str | None = None,
     progress: Progress,
 ) -> Outcome:
     """Denoise or segment image files of any size, as the network was trained to.
@@ -25,17 +32,35 @@ def predict(
     An IMAGE is a .dm3, .dm4, .ser, .emd, .mrc, .tif, .png and more, or an .h5 with one data set. The result of scan.dm4
     is scan.denoised.tif or scan.segmented.tif beside it, unless --output says otherwise: the name of a file for one
     image, a folder for several. Denoised intensities are float32 in the units of the image, labels are uint8.
+
+    A file with several signals, such as the detectors of a scan, gives a result for each: scan.HAADF.denoised.tif.
     """
     images = _list_images(images, image_file)
     _check_output(images, predicted_file)
     network = TrainedNetwork(*load_trained(model_dir))
     results = name_results(images, predicted_file, network.head.verb + network.head.ending)
+    is_one_file = predicted_file is not None and not _is_folder(predicted_file)
+    messages: list[str] = []
     for image, result in results.items():
-        size = _predict_file(network, image, result, progress)
-        message = f"Wrote {result}: {size}, {network.workload}, weights {network.weights_sha256[:12]}."
-        if len(results) > 1:
-            progress.say(message)
-    return Outcome(message if len(results) == 1 else f"Wrote the results of {len(results)} images.")
+        with _stage(image, result, network, signal) as staged:
+            signals = [of_signal.signal for of_signal in staged]
+            others = {*results, *(other for other in results.values() if other != result)}
+            places = [result] if is_one_file else name_signals(image, result, signals, others)
+            if len(places) != len(staged):
+                raise SettingsError(
+                    f"{image.name} holds the signals {', '.join(signals)}, and --output is the file {result.name}; "
+                    "choose one with --signal, or give a folder."
+                )
+            for of_signal, place in zip(staged, places, strict=True):
+                size = _write_result(network, of_signal, place, progress)
+                messages.append(f"Wrote {place}: {size}, {network.workload}, weights {network.weights_sha256[:12]}.")
+                if len(results) * len(staged) > 1:
+                    progress.say(messages[-1])
+    if len(messages) == 1:
+        return Outcome(messages[0])
+    if len(messages) > len(results):
+        return Outcome(f"Wrote {len(messages)} results, one for each signal.")
+    return Outcome(f"Wrote the results of {len(results)} images.")
 
 
 def name_results(images: Sequence[Path], output: Path | None, ending: str) -> dict[Path, Path]:
@@ -86,6 +111,43 @@ def name_results(images: Sequence[Path], output: Path | None, ending: str) -> di
     return results
 
 
+def name_signals(image: Path, result: Path, signals: Sequence[str], others: Set[Path]) -> list[Path]:
+    """Name the result of each signal of an image; one without a name takes that of the image.
+
+    Parameters
+    ----------
+    image, result : Path
+        As `name_results` has paired them.
+    signals : sequence of str
+    others : set of Path
+        Images, and results of other images.
+
+    Raises
+    ------
+    SettingsError
+        If a result would be written over an image or another result.
+
+    Examples
+    --------
+    >>> [path.name for path in name_signals(Path("scan.emd"), Path("scan.denoised.tif"), ["BF", "O K"], set())]
+    ['scan.BF.denoised.tif', 'scan.O_K.denoised.tif']
+    """
+    ending = result.name.removeprefix(f"{image.stem}.")
+    taken = {other.resolve() for other in others}
+    places = []
+    for signal in signals:
+        name = re.sub(r"[^\w.+-]+", "_", signal)
+        place = result.with_name(f"{image.stem}.{name}.{ending}") if name else result
+        if place.resolve() in taken:
+            raise SettingsError(
+                f"the result of signal {signal} of {image.name} would be written over {place.name}; choose one signal "
+                "with --signal, or give another --output."
+            )
+        taken.add(place.resolve())
+        places.append(place)
+    return places
+
+
 def _list_images(images: tuple[Path, ...], image_file: Path | None) -> tuple[Path, ...]:
     """List what to read, each once."""
     if (image_file is None) != bool(images):
@@ -117,19 +179,25 @@ def _is_folder(output: Path) -> bool:
     return output.is_dir() or (not output.exists() and not output.suffix)
 
 
-def _predict_file(network: TrainedNetwork, image: Path, result: Path, progress: Progress) -> str:
-    """Write the result of one image file; returns its size in words."""
-    from emdenoise.files.pictures import write_pictures
+@contextmanager
+def _stage(image: Path, result: Path, network: TrainedNetwork, signal: str | None) -> Iterator[list["StagedImages"]]:
     from emdenoise.tools.staging import stage_images
 
     scratch = result.with_name(f".partial-{result.name}.noisy.h5")
-    with stage_images(image, scratch, network.settings) as staged:
-        shape = staged.noisy.shape
-        write_pictures(
-            result,
-            network.restore(staged, progress),
-            shape=shape,
-            dtype=network.head.dtype,
-            pixel_size_angstrom=staged.pixel_size_angstrom,
-        )
+    with stage_images(image, scratch, network.settings, signal=signal) as staged:
+        yield staged
+
+
+def _write_result(network: TrainedNetwork, staged: "StagedImages", place: Path, progress: Progress) -> str:
+    """Write the result of one signal; returns its size in words."""
+    from emdenoise.files.pictures import write_pictures
+
+    shape = staged.noisy.shape
+    write_pictures(
+        place,
+        network.restore(staged, progress),
+        shape=shape,
+        dtype=network.head.dtype,
+        pixel_size_angstrom=staged.pixel_size_angstrom,
+    )
     return f"{shape[0]} of {shape[2]} × {shape[1]} px" if shape[0] > 1 else f"{shape[2]} × {shape[1]} px"

@@ -90,24 +90,28 @@ class TrainedNetwork:
         return f"<TrainedNetwork {self.name}, {self.workload}, {pixels}, weights {self.weights_sha256[:12]}>"
 
     @overload
-    def denoise(self, image: ArrayLike, *, pixel_size_angstrom: float | None = None) -> FloatImage: ...
+    def denoise(
+        self, image: ArrayLike, *, pixel_size_angstrom: float | None = None, signal: str | None = None
+    ) -> FloatImage: ...
     @overload
     def denoise(self, image: AnySignal, *, pixel_size_angstrom: float | None = None) -> AnySignal: ...
-    def denoise(self, image: Any, *, pixel_size_angstrom: float | None = None) -> Any:
+    def denoise(self, image: Any, *, pixel_size_angstrom: float | None = None, signal: str | None = None) -> Any:
         """Remove the noise of an image or of a stack of images; see `emdenoise.denoise`."""
         if not self.head.has_intensity:
             raise self._refuse("denoise")
-        return self._apply(image, pixel_size_angstrom)
+        return self._apply(image, pixel_size_angstrom, signal)
 
     @overload
-    def segment(self, image: ArrayLike, *, pixel_size_angstrom: float | None = None) -> Mask: ...
+    def segment(
+        self, image: ArrayLike, *, pixel_size_angstrom: float | None = None, signal: str | None = None
+    ) -> Mask: ...
     @overload
     def segment(self, image: AnySignal, *, pixel_size_angstrom: float | None = None) -> AnySignal: ...
-    def segment(self, image: Any, *, pixel_size_angstrom: float | None = None) -> Any:
+    def segment(self, image: Any, *, pixel_size_angstrom: float | None = None, signal: str | None = None) -> Any:
         """Label each pixel of an image or of a stack of images; see `emdenoise.segment`."""
         if self.head.kind != "labels":
             raise self._refuse("segment")
-        return self._apply(image, pixel_size_angstrom)
+        return self._apply(image, pixel_size_angstrom, signal)
 
     def restore(self, staged: "StagedImages", progress: Progress) -> Iterator[npt.NDArray[Any]]:
         """Give the results of staged images, strip by strip from the first image to the last.
@@ -131,7 +135,7 @@ class TrainedNetwork:
                 progress.step("predict", done, num_images * height, "rows")
                 yield scale.restore(strip) if self.head.has_intensity else strip
 
-    def _apply(self, image: Any, pixel_size_angstrom: float | None) -> Any:
+    def _apply(self, image: Any, pixel_size_angstrom: float | None, signal: str | None) -> Any:
         """Give the result of an image of any kind, as the kind that it is."""
         from emdenoise.tools.staging import check_is_file, stage_arrays, stage_images
 
@@ -141,10 +145,17 @@ class TrainedNetwork:
             check_is_file(path)
             with (
                 tempfile.TemporaryDirectory(prefix="emdenoise-") as folder,
-                stage_images(path.absolute(), Path(folder, "noisy.h5"), self.settings, zoom=zoom) as staged,
+                stage_images(
+                    path.absolute(), Path(folder, "noisy.h5"), self.settings, zoom=zoom, signal=signal
+                ) as staged,
             ):
-                results = self._collect(staged)
+                if len(staged) > 1:
+                    names = ", ".join(of_signal.signal for of_signal in staged)
+                    raise DataError(f"{path.name}: holds the signals {names}; expected one; choose with signal.")
+                results = self._collect(staged[0])
             return results if len(results) > 1 else results[0]
+        if signal is not None:
+            raise DataError(f"signal is {signal}, but the image is no file; only files hold several signals.")
         images = _find_images(image)
         stack = images.reshape(-1, *images.shape[-2:])
         is_stored = isinstance(image, Record)
@@ -152,9 +163,9 @@ class TrainedNetwork:
         results = results.reshape(images.shape)
         if not hasattr(image, "axes_manager"):
             return results
-        signal = copy.deepcopy(image)
-        signal.data = results
-        return signal
+        restored = copy.deepcopy(image)
+        restored.data = results
+        return restored
 
     def _collect(self, staged: "StagedImages") -> npt.NDArray[Any]:
         """Give the results of staged images as one array of the size that the images had."""

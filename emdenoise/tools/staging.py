@@ -7,7 +7,7 @@ slices.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from emdenoise.dataset.intensity import IntensityScale, read_blocks
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.tiles import scale_record
 from emdenoise.errors import DataError, MissingInputError, explain_os_errors
-from emdenoise.files.formats import is_image_file, read_micrographs
+from emdenoise.files.formats import Micrograph, check_values, is_image_file, read_micrographs
 from emdenoise.files.full_disk import create_hdf5
-from emdenoise.files.pictures import HDF5_SUFFIXES, PIXEL_SIZE
+from emdenoise.files.hdf5 import check_filters, check_parts, read_pixel_size
+from emdenoise.files.pictures import HDF5_SUFFIXES
 from emdenoise.files.sandbox import read_sandboxed
 from emdenoise.sources import SOURCES
 
@@ -43,17 +44,20 @@ class StagedImages:
         As in the file, or after the magnification [Å].
     own_shape : (int, int)
         Height and width before the magnification [px].
+    signal : str
+        Which detector or map of the file it is; ``""`` where it holds one.
     """
 
     noisy: Any
     scales: tuple[IntensityScale, ...]
     pixel_size_angstrom: float | None
     own_shape: tuple[int, int]
+    signal: str = ""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Images of one size in their own units.
+    """The images of one signal, of one size, in their own units.
 
     Attributes
     ----------
@@ -62,11 +66,14 @@ class Frames:
         As in the file [Å].
     name : str
         For messages.
+    signal : str
+        As `StagedImages` has it.
     """
 
     images: list[Any]
     pixel_size_angstrom: float | None
     name: str
+    signal: str = ""
 
 
 class _Slice:
@@ -84,8 +91,10 @@ class _Slice:
 
 
 @contextmanager
-def stage_images(path: Path, scratch: Path, config: RunConfig, *, zoom: float = 1.0) -> Iterator[StagedImages]:
-    """Bring the images of a file into the form that a network was trained with.
+def stage_images(
+    path: Path, scratch: Path, config: RunConfig, *, zoom: float = 1.0, signal: str | None = None
+) -> Iterator[list[StagedImages]]:
+    """Bring the images of a file into the form that a network was trained with, each signal by itself.
 
     Parameters
     ----------
@@ -98,10 +107,13 @@ def stage_images(path: Path, scratch: Path, config: RunConfig, *, zoom: float = 
         Of the training: source, magnification and contrast window.
     zoom : float
         By how much to make the images larger, besides `data.scale_factor`.
+    signal : str or None
+        Which signal of the file to take: a detector, a map, a data set of HDF5. None takes all; of HDF5 there must be
+        one.
 
     Yields
     ------
-    StagedImages
+    list of StagedImages
 
     Raises
     ------
@@ -114,9 +126,9 @@ def stage_images(path: Path, scratch: Path, config: RunConfig, *, zoom: float = 
     """
     check_is_file(path)
     try:
-        scales, pixel_size_angstrom, own_shape = read_sandboxed(partial(_stage, scratch, config, zoom), path)
+        described = read_sandboxed(partial(_stage, scratch, config, zoom, signal), path)
         with h5py.File(scratch) as file:
-            yield StagedImages(file["noisy"], scales, pixel_size_angstrom, own_shape)
+            yield [replace(staged, noisy=file[staged.noisy]) for staged in described]
     finally:
         with suppress(OSError):  # where nothing may be written, nothing was
             scratch.unlink(missing_ok=True)
@@ -141,7 +153,8 @@ def stage_arrays(
         As `stage_images`.
     """
     frames = Frames(list(images), None, "image")
-    _check_finite(frames)
+    for index, image in enumerate(images):
+        check_values([image], f"image frame {index}")
     scales = len(images) * (IntensityScale(),) if is_stored else _choose_scales(frames, config)
     stored = _store(frames, scales, config.data.scale_factor * zoom, lambda shape: np.empty(shape, np.float32))
     return StagedImages(stored, scales, None, images.shape[1:])
@@ -153,21 +166,30 @@ def check_is_file(path: Path) -> None:
         raise MissingInputError(f"{path} is not there; give a file that exists.")
 
 
-def _stage(
-    scratch: Path, config: RunConfig, zoom: float, path: Path
-) -> tuple[tuple[IntensityScale, ...], float | None, tuple[int, int]]:
-    """Write the stored intensities; runs in the reading process."""
+def _stage(scratch: Path, config: RunConfig, zoom: float, signal: str | None, path: Path) -> list[StagedImages]:
+    """Write the stored intensities, and give them by the names of their data sets; runs in the reading process."""
     factor = config.data.scale_factor * zoom
-    with open_frames(path) as frames:
-        _check_finite(frames)
-        scales = _choose_scales(frames, config)
+    with open_frames(path, signal) as signals:
+        scales = [_check_and_scale(frames, config) for frames in signals]
         with explain_os_errors(scratch):
             scratch.parent.mkdir(parents=True, exist_ok=True)
             with create_hdf5(scratch) as (file, raw):
-                make = partial(file.create_dataset, "noisy", dtype=np.float32)
-                _store(frames, scales, factor, make, on_block=raw.check)
-        size = frames.pixel_size_angstrom
-        return scales, size / factor if size else None, frames.images[0].shape
+                staged = []
+                for number, (frames, own) in enumerate(zip(signals, scales, strict=True)):
+                    make = partial(file.create_dataset, str(number), dtype=np.float32)
+                    _store(frames, own, factor, make, on_block=raw.check)
+                    size = frames.pixel_size_angstrom
+                    own_shape = frames.images[0].shape
+                    staged.append(
+                        StagedImages(str(number), own, size / factor if size else None, own_shape, frames.signal)
+                    )
+                return staged
+
+
+def _check_and_scale(frames: Frames, config: RunConfig) -> tuple[IntensityScale, ...]:
+    for index, image in enumerate(frames.images):
+        check_values((block for _, block in read_blocks(image)), f"{frames.name} frame {index}")
+    return _choose_scales(frames, config)
 
 
 def _choose_scales(frames: Frames, config: RunConfig) -> tuple[IntensityScale, ...]:
@@ -194,13 +216,24 @@ def _store(
 
 
 @contextmanager
-def open_frames(path: Path) -> Iterator[Frames]:
+def open_frames(path: Path, signal: str | None = None) -> Iterator[list[Frames]]:
     """Open the images of a file, where the reading process may: those of HDF5 are read by slices.
+
+    Parameters
+    ----------
+    path : Path
+    signal : str or None
+        Which of them to take; None takes all.
+
+    Yields
+    ------
+    list of Frames
+        One for each signal of the file.
 
     Raises
     ------
     DataError
-        If the file holds no images, or images of several sizes.
+        If the file holds no images, or not that signal.
     """
     name = f"{path.parent.name}/{path.name}"
     if path.suffix.lower() not in HDF5_SUFFIXES:
@@ -208,43 +241,61 @@ def open_frames(path: Path) -> Iterator[Frames]:
             raise DataError(
                 f"{name}: {path.suffix or 'no ending'} is no format of micrographs; give .dm4, .tif or .h5."
             )
-        micrographs = read_micrographs(path)
-        shapes = {micrograph.image.shape for micrograph in micrographs}
-        if len(shapes) > 1:
-            raise DataError(f"{name}: holds images of {len(shapes)} sizes; expected one size; save them apart.")
-        yield Frames([micrograph.image for micrograph in micrographs], micrographs[0].pixel_size_angstrom, name)
+        yield _choose_signal(_group_signals(read_micrographs(path), name), signal, name)
         return
     try:
+        check_parts(path, name)
         with h5py.File(path) as file:
-            dataset = _find_dataset(file, name)
-            size = dataset.attrs.get(PIXEL_SIZE)
-            numbers = range(len(dataset)) if dataset.ndim == 3 else [None]
-            yield Frames([_Slice(dataset, number) for number in numbers], None if size is None else float(size), name)
+            yield [_open_dataset(_find_dataset(file, signal, name), name)]
     except OSError as error:
+        check_filters(path, name)
         raise DataError(f"{name}: cannot be read ({error}); expected whole HDF5; copy it again.") from error
 
 
-def _find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+def _group_signals(micrographs: list[Micrograph], name: str) -> list[Frames]:
+    groups: dict[str, list[Micrograph]] = {}
+    for micrograph in micrographs:
+        groups.setdefault(micrograph.signal, []).append(micrograph)
+    return [
+        Frames(
+            [micrograph.image for micrograph in members],
+            members[0].pixel_size_angstrom,
+            f"{name} {signal}".rstrip(),
+            signal,
+        )
+        for signal, members in groups.items()
+    ]
+
+
+def _choose_signal(signals: list[Frames], signal: str | None, name: str) -> list[Frames]:
+    chosen = [frames for frames in signals if signal in (None, frames.signal)]
+    if not chosen:
+        names = ", ".join(frames.signal for frames in signals)
+        trouble = f"holds the signals {names}; give one of them" if names else "holds one signal without a name"
+        raise DataError(f"{name}: has no signal {signal}; it {trouble}, or leave --signal out.")
+    return chosen
+
+
+def _open_dataset(dataset: h5py.Dataset, name: str) -> Frames:
+    numbers = range(len(dataset)) if dataset.ndim == 3 else [None]
+    return Frames([_Slice(dataset, number) for number in numbers], read_pixel_size(dataset, name), name)
+
+
+def _find_dataset(file: h5py.File, signal: str | None, name: str) -> h5py.Dataset:
     found: list[h5py.Dataset] = []
     file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
     images = [item for item in found if item.ndim in (2, 3) and item.dtype.kind in "buif" and item.size]
+    if signal is not None:
+        images = [item for item in images if item.name.strip("/") == signal.strip("/")]
     if len(images) != 1:
-        listed = ", ".join(f"{item.name} {item.shape}" for item in found[:5]) or "none"
+        listed = ", ".join(f"{item.name.strip('/')} {item.shape}" for item in found[:5]) or "none"
+        wanted = "data sets of images" if signal is None else f"data sets {signal} of images"
+        remedy = "choose one with --signal, or write" if images else "write"
         raise DataError(
-            f"{name}: holds {len(images)} data sets of images (data sets: {listed}); expected one, (height, width) or "
-            "(num_images, height, width); write the images to a file of their own."
+            f"{name}: holds {len(images)} {wanted} (data sets: {listed}); expected one, (height, width) or "
+            f"(num_images, height, width); {remedy} the images to a file of their own."
         )
     return images[0]
-
-
-def _check_finite(frames: Frames) -> None:
-    for index, image in enumerate(frames.images):
-        num_wrong = sum(int(np.count_nonzero(~np.isfinite(block))) for _, block in read_blocks(image))
-        if num_wrong:
-            raise DataError(
-                f"{frames.name} frame {index}: {num_wrong} pixels are NaN or infinite; all must be finite; repair the "
-                "image."
-            )
 
 
 def _magnify(image: FloatImage, factor: float) -> npt.NDArray[Any]:

@@ -57,6 +57,12 @@ def test_a_whole_number_is_also_a_float(load: Any) -> None:
     assert load("training:\n  learning_rate: 1\n").training.learning_rate == 1.0
 
 
+@pytest.mark.parametrize(("text", "number"), [("010", 10), ("+08", 8), ("0099", 99), ("0", 0)])
+def test_zeros_in_front_of_a_number_change_nothing(load: Any, text: str, number: int) -> None:
+    # YAML 1.2.2, section 10.3.2: digits alone are decimal; octal numbers begin with 0o.
+    assert load(f"data: {{seed: {text}}}\n").data.seed == number
+
+
 def test_no_is_text_and_not_false(load: Any) -> None:
     with pytest.raises(SettingsError, match=r'training.flip is "no"; it must be true or false'):
         load("training:\n  flip: no\n")

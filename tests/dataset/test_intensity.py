@@ -74,6 +74,16 @@ def test_an_image_with_a_single_electron_is_scaled_by_it() -> None:
     assert choose_scale([image]).scale == 1
 
 
+@pytest.mark.parametrize("value", [1e-45, 1e-40, 1e-38, 3e38])
+@pytest.mark.parametrize("outlier", [None, 1.0, 3e38])
+def test_no_range_of_values_gives_infinite_or_no_numbers(value: float, outlier: float | None) -> None:
+    image = np.full((100, 100), value, np.float32)
+    image[0, 0] = outlier or value
+    for scale in (choose_scale([image]), choose_scale([], [image]), choose_scale_by_blocks([image])):
+        assert np.isfinite(scale.apply(image)).all()
+        np.testing.assert_allclose(scale.restore(scale.apply(image)), image, rtol=0, atol=1e-7 * image.max())
+
+
 def test_attributes_say_how_to_restore() -> None:
     assert choose_scale([], [np.array([[-1, 3]], np.float32)]).to_attributes() == {
         "intensity_offset": -1.0,

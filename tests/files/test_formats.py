@@ -278,7 +278,12 @@ def write_signal(path: Path, data: np.ndarray, units: list[str], num_navigation:
         ((4, 5, 9), ["nm", "nm", "eV"], 2, "holds a spectrum or line scan"),
         ((6, 6), ["1/nm", "1/nm"], 0, r"holds a diffraction pattern \(pixels in 1/nm\)"),
         ((6, 6), ["mrad", "mrad"], 0, r"holds a diffraction pattern \(pixels in mrad\)"),
-        ((4, 5, 6, 6), ["nm", "nm", "1/nm", "1/nm"], 2, "holds 4-dimensional data, such as a scan of diffraction"),
+        (
+            (4, 5, 6, 6),
+            ["nm", "nm", "1/nm", "1/nm"],
+            2,
+            "holds 4-dimensional data \\(axis 0 4, axis 1 5, axis 2 6, axis 3 6\\)",
+        ),
         ((6, 6), ["nm", "µm"], 0, "pixels are 5 Å high and 5000 Å wide; expected square ones"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset import intensity
-from emdenoise.errors import DataError, MissingInputError
+from emdenoise.errors import DataError, MissingInputError, PackageError
 from emdenoise.sources.folder import read_folder
 from emdenoise.tools import staging
 from emdenoise.tools.staging import stage_images
@@ -29,7 +29,7 @@ def write_hdf5(path: Path, **images: np.ndarray) -> Path:
 
 def stage(path: Path, config: RunConfig) -> np.ndarray:
     scratch = path.with_name("scratch.h5")
-    with stage_images(path, scratch, config) as staged:
+    with stage_images(path, scratch, config) as (staged,):
         images = staged.noisy[()]
     assert not scratch.exists()
     return images
@@ -61,7 +61,7 @@ def test_images_are_stored_as_preprocess_stores_them(
 def test_the_contrast_window_of_simulated_images_is_found_from_the_mean(tiny_config: Config, tmp_path: Path) -> None:
     path = write_hdf5(tmp_path / "a.h5", counts=COUNTS)
     scratch = tmp_path / "scratch.h5"
-    with stage_images(path, scratch, tiny_config()) as staged:
+    with stage_images(path, scratch, tiny_config()) as (staged,):
         assert staged.noisy[()] == pytest.approx(
             (COUNTS / COUNTS.mean(axis=(1, 2), keepdims=True) - 0.6) / 0.8, abs=1e-5
         )
@@ -76,8 +76,12 @@ def test_the_contrast_window_of_simulated_images_is_found_from_the_mean(tiny_con
         ("graphene", {"a": COUNTS - 95.0}, r"a\.h5: its mean intensity is -.*; expected counts, above 0, .*; undo"),
         ("graphene", {"a": np.full((4, 4), np.nan)}, r"a\.h5 frame 0: 16 pixels are NaN or infinite; all must be"),
         ("graphene", {"a": np.full((4, 4), 1e300)}, r"a\.h5 frame 0: 16 pixels are NaN or infinite"),
-        ("graphene", {"a": COUNTS, "b": COUNTS}, r"holds 2 data sets of images .*; expected one, .*; write the"),
-        ("graphene", {"a": np.zeros(4)}, r"holds 0 data sets of images \(data sets: /a \(4,\)\); expected one"),
+        (
+            "graphene",
+            {"a": COUNTS, "b": COUNTS},
+            r"holds 2 data sets of images .*; expected one, .*; choose one with --signal, or write the",
+        ),
+        ("graphene", {"a": np.zeros(4)}, r"holds 0 data sets of images \(data sets: a \(4,\)\); expected one"),
         ("emps", {"a": COUNTS * 9}, r"values from .* to .*; the network was trained with source emps, from 0 to 255"),
         ("em_graphene_sim", {"a": COUNTS}, r"trained with source em_graphene_sim, from -4 to 8; bring the image"),
     ],
@@ -100,3 +104,17 @@ def test_files_that_are_no_images_are_one_line(tiny_config: Config, tmp_path: Pa
         (tmp_path / name).write_bytes(b"wrong")
         with pytest.raises(DataError, match=message):
             stage(tmp_path / name, tiny_config())
+
+
+def test_data_that_need_a_filter_name_it(tiny_config: Config, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((5, 6))
+        properties.set_filter(32008, h5py.h5z.FLAG_OPTIONAL, (0, 2))
+        space = h5py.h5s.create_simple((5, 6))
+        dataset = h5py.h5d.create(file.id, b"image", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
+        dataset.write_direct_chunk((0, 0), bytes(120), 0)  # as if it had been compressed
+    with pytest.raises(
+        PackageError, match=r"a\.h5: image needs HDF5 filter 32008 \(bitshuffle\), which is not installed"
+    ):
+        stage(tmp_path / "a.h5", tiny_config())
