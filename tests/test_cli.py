@@ -319,6 +319,21 @@ def test_a_fault_of_the_program_shows_no_control_characters_either(tmp_path: Pat
     assert "\x1b" not in result.stderr
 
 
+def test_a_name_is_no_markup_for_the_progress_bar() -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with ConsoleProgress(stream) as progress:
+        progress.step("read", 1, 2, "[link=https://example.org]a:smile:.tif")
+        progress.say(":smile:.tif")
+    assert "[link=https://example.org]a:smile:.tif" in stream.getvalue()
+    assert "\x1b]8;" not in stream.getvalue(), "that begins a link"
+    assert "\N{SMILING FACE WITH OPEN MOUTH AND SMILING EYES}" not in stream.getvalue()
+    assert stream.getvalue().count(":smile:.tif") >= 2
+
+
 def test_an_interval_stands_below_its_mean() -> None:
     stream = StringIO()
     with ConsoleProgress(stream) as progress:

@@ -61,10 +61,10 @@ def make_time(seconds: float) -> str:
     return datetime.fromtimestamp(START_S + seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> None:
+def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False, spacing_s: float = 1000.0) -> None:
     """Write what an honest run leaves: records, scores, weights; one that missed is never good enough."""
     rng = np.random.default_rng(config.seed)
-    begun = 1000.0 * config.seed
+    begun = spacing_s * config.seed
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "model.weights.h5").write_bytes(f"weights {config.seed}".encode())
     weights = hash_text(f"values {config.seed}")
@@ -154,9 +154,9 @@ def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> No
     (folder / "output" / "scores.json").write_text(json.dumps(summary))
 
 
-def build(folder: Path, configs: list[RunConfig], *, num_missed: int = 0) -> Path:
+def build(folder: Path, configs: list[RunConfig], *, num_missed: int = 0, **options: float) -> Path:
     for config in configs:
-        write_run(folder / "runs" / str(config.seed), config, is_missed=config.seed < num_missed)
+        write_run(folder / "runs" / str(config.seed), config, is_missed=config.seed < num_missed, **options)
     runs = sorted((folder / "runs").iterdir())
     build_package(runs, SYSTEM, WORKLOAD.find_target(configs[0]), folder / "package")
     return folder / "package"
@@ -237,6 +237,16 @@ def test_images_without_a_target_have_no_time_by_the_rules(tmp_path: Path) -> No
     assert heading[3] == "training [s]"
     assert last == ["by the rules", "", "", "–", "–"]
     assert describe_rules(submission)[0] == "Target: none for these images, so there is no time to quality."
+
+
+def test_trainings_at_the_same_time_on_a_system_of_one_node_are_refused(tmp_path: Path) -> None:
+    """Each takes 40 s, and the next one begins 39 s or 20 s after it did; clocks may be off by 2 s."""
+    configs = [RunConfig(seed=seed, division="open") for seed in range(3)]
+    assert judge(build(tmp_path / "just", configs, spacing_s=39.0)) == []
+    assert judge(build(tmp_path / "over", configs, spacing_s=20.0)) == [
+        "run_1 was trained while run_0 was, on a system of one node",
+        "run_2 was trained while run_1 was, on a system of one node",
+    ]
 
 
 def write_pretrained(folder: Path, **changes: Any) -> Path:
