@@ -63,7 +63,7 @@ def _judge_files(package_file: Path, folder: Path) -> tuple["Submission | None",
     try:
         extract = partial(extract_archive, package_file, folder)
         call_sandboxed(extract, name=name, num_bytes=num_bytes, remedy=remedy)
-        return call_sandboxed(partial(judge_package, folder), name=name, seconds=JUDGE_S, remedy=remedy)
+        return call_sandboxed(partial(judge_package, folder), name=name, extra_s=JUDGE_S, remedy=remedy)
     except DataError as error:
         return None, [str(error)]
 
@@ -95,13 +95,14 @@ def describe_rules(submission: "Submission") -> list[str]:
     reached = f"reached by {len(runs) - len(list_missed(submission, workload))} of {len(runs)} runs"
     pretrained = ", and the pretraining" if any(measure_pretraining(run.records["train"]) for run in runs) else ""
     baselines = ", ".join(workload.choose_baselines(config)) or "none"
-    return [
-        "Target: none for these images, so there is no time to quality."
-        if target is None
-        else f"Target: {target.describe()}, {reached}.",
-        f"Baselines: {baselines}; tuned on {config.evaluation.num_tuning_images} validation images.",
-        f"Clock: {CLOCK}{pretrained}.",
-    ]
+    compared = f"Baselines: {baselines}; tuned on {config.evaluation.num_tuning_images} validation images."
+    if target is None:
+        return [
+            "Target: none for these images, so there is no time to quality.",
+            compared,
+            f"Clock: of the whole training{pretrained}; it is compared with nothing.",
+        ]
+    return [f"Target: {target.describe()}, {reached}.", compared, f"Clock: {CLOCK}{pretrained}."]
 
 
 def tabulate_runs(submission: "Submission") -> list[list[str]]:

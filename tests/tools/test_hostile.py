@@ -8,6 +8,7 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import EXIT_REFUTED, MissingInputError, StorageError
+from emdenoise.files import sandbox
 from emdenoise.progress import SilentProgress
 from emdenoise.tools import bounds
 from emdenoise.tools import check as checking
@@ -74,7 +75,8 @@ def test_a_package_that_would_hold_the_judge_is_refused(tmp_path: Path, monkeypa
     """As one with work that no bound foresees."""
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr("package.json", "{}")
-    monkeypatch.setattr(checking, "JUDGE_S", 1)
+    monkeypatch.setattr(checking, "JUDGE_S", 0)
+    monkeypatch.setattr(sandbox, "SECONDS", 1)
     monkeypatch.setattr("emdenoise.tools.judging.judge_package", spin)
     outcome = check(package_file=tmp_path / "bad.zip", work_dir=tmp_path / "work", progress=SilentProgress())
     assert outcome.exit_code == EXIT_REFUTED

@@ -236,7 +236,9 @@ def test_images_without_a_target_have_no_time_by_the_rules(tmp_path: Path) -> No
     heading, *_, last = tabulate_runs(submission)
     assert heading[3] == "training [s]"
     assert last == ["by the rules", "", "", "–", "–"]
-    assert describe_rules(submission)[0] == "Target: none for these images, so there is no time to quality."
+    target, _, clock = describe_rules(submission)
+    assert target == "Target: none for these images, so there is no time to quality."
+    assert clock == "Clock: of the whole training; it is compared with nothing."
 
 
 def test_trainings_at_the_same_time_on_a_system_of_one_node_are_refused(tmp_path: Path) -> None:
