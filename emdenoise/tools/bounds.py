@@ -19,6 +19,8 @@ MAX_DRAWS = 20_000_000
 """Specimens that are drawn in all resamples of one interval."""
 MAX_CLASSES = 100
 MAX_TUNING_IMAGES, MAX_LATENCY_IMAGES = 1000, 10_000
+MANY_BYTES = 2**28
+"""Of images; where a disk has no room for fewer, it says so when they are written."""
 BYTES_PER_PIXEL, BYTES_PER_PIXEL_OF_WAVE = 2 * 9, 2 * 8
 """Of a simulated image, twice on the disk: noisy, clean and mask; and its exit wave where that is kept."""
 
@@ -73,7 +75,7 @@ def check_room(config: RunConfig, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
     of_wave = BYTES_PER_PIXEL_OF_WAVE if config.simulation.store_wave else 0
     needed = count_images(config) * config.simulation.image_size_px**2 * (BYTES_PER_PIXEL + of_wave)
-    if needed > free:
+    if needed > max(free, MANY_BYTES):
         raise StorageError(
             f"the images of the package need {needed / 2**30:.3g} GiB, {folder.name} has {free / 2**30:.3g} GiB free; "
             "free space or give another --work_dir."

@@ -22,13 +22,13 @@ TEST_TIMEOUT_S = 3600
 MAX_MEMORY_BYTES = 24 * 2**30
 MAX_FILE_BYTES = 2**32
 """Of each file that the process writes: report and scores."""
-MAX_REASON_LENGTH = 300
-FINDINGS_FILE = "findings.json"
+MAX_PROBLEMS, MAX_PROBLEM_LENGTH = 50, 300
+"""Of the findings, so that they fit into a pipe that nobody reads before the process has ended."""
 BEGIN = """
 import sys
-folders, sys.path[:] = sys.argv[1:4], sys.argv[4:]
+folders, sys.path[:] = sys.argv[2:5], sys.argv[5:]
 from emdenoise.tools.weights import write_findings
-write_findings(*folders)
+write_findings(int(sys.argv[1]), *folders)
 """
 LOSS_TOLERANCE, RATE_TOLERANCE = 0.01, 1e-5
 """Largest relative difference of a loss, whose sums round differently on another machine, and of a learning rate."""
@@ -59,17 +59,24 @@ def check_weights(run_dir: Path, work_dir: Path) -> list[str]:
     own = work_dir / "runs" / run_dir.name
     copy_records(run_dir, run_dir / "model")
     forget_record(run_dir / "model", "test")  # it would stand beside our results before there are any
-    (own / FINDINGS_FILE).unlink(missing_ok=True)
     folders = [str(folder.resolve()) for folder in (run_dir, own, work_dir / "data")]
-    command = [*find_isolation(), sys.executable, "-P", "-c", BEGIN, *folders, *map(str, sys.path)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TEST_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return [f"its weights were not tested within {TEST_TIMEOUT_S} s"]
-    if done.returncode != 0 or not (own / FINDINGS_FILE).is_file():
+    start = [*find_isolation(), sys.executable, "-P", "-c", BEGIN]
+    reading, writing = os.pipe()  # not a file, for which the disk may have no room
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        try:
+            command = [*start, str(writing), *folders, *map(str, sys.path)]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=TEST_TIMEOUT_S, pass_fds=[writing]
+            )
+        except subprocess.TimeoutExpired:
+            return [f"its weights were not tested within {TEST_TIMEOUT_S} s"]
+        finally:
+            os.close(writing)
+        answer = pipe.read()
+    if done.returncode != 0 or not answer:
         said = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
-        return [f"its weights cannot be tested: {said[:MAX_REASON_LENGTH]}"]
-    findings: dict[str, Any] = json.loads((own / FINDINGS_FILE).read_text(encoding="utf-8"))
+        return [f"its weights cannot be tested: {said[:MAX_PROBLEM_LENGTH]}"]
+    findings: dict[str, Any] = json.loads(answer)
     if findings["storage"]:
         raise StorageError(findings["storage"])
     return list(findings["problems"])
@@ -84,20 +91,21 @@ def find_isolation() -> list[str]:
     return command if tried.returncode == 0 else []
 
 
-def write_findings(*folders: str) -> None:
-    """Do the work of the process: test, compare, and write down what was found."""
+def write_findings(descriptor: int, *folders: str) -> None:
+    """Do the work of the process: test, compare, and write what was found into a pipe."""
     _bound_resources()
     run_dir, own, data_dir = map(Path, folders)
-    problems, storage = [], ""
+    problems: list[str] = []
+    storage = ""
     try:
         problems = [*_test(run_dir, own, data_dir), *_compare_training(run_dir / "model", data_dir)]
     except StorageError as error:
         storage = str(error)
     except EMDenoiseError as error:
         problems = [f"its weights cannot be tested: {error}"]
-    from emdenoise.files.atomic import write_json
-
-    write_json(own / FINDINGS_FILE, {"problems": problems, "storage": storage})
+    shown = [problem[:MAX_PROBLEM_LENGTH] for problem in problems[:MAX_PROBLEMS]]
+    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
+        json.dump({"problems": shown, "storage": storage}, pipe)
 
 
 def _bound_resources() -> None:
