@@ -1,7 +1,8 @@
 """The command line: one command per entry of `TASKS` and `TOOLS`; exit codes, and everything that is printed.
 
 What libraries print goes to the log of the task; a person sees our lines, a progress bar and, after an error, one
-line that says what to do.
+line that says what to do. Names, messages and scores may come from a stranger's file: what would move the cursor of a
+terminal, or begin a line, is shown as Python writes it in a string.
 """
 
 import inspect
@@ -10,11 +11,12 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import click
 
@@ -24,6 +26,7 @@ from emdenoise.errors import EMDenoiseError, SettingsError, StorageError
 from emdenoise.processes import find_processes
 from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS, Outcome
+from emdenoise.terminal import Audience, PlainFormatter, open_closed_streams, show_lines, show_plainly
 from emdenoise.tools import TOOLS
 from emdenoise.tools.study import DEFAULT_PART
 
@@ -79,6 +82,8 @@ OTHER_NAMES = {"predict": {"model_dir": "--network", "predicted_file": "--output
 """Shorter names of options, by command."""
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 10.0
+NUMBERS = re.compile(r"[\d.,\[\]+\-−–% e\n]*")
+"""What may stand on several lines of a cell: a mean and its interval below it."""
 
 
 class ConsoleProgress:
@@ -90,19 +95,19 @@ class ConsoleProgress:
         Where a person looks.
     """
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str] | Audience) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = Console(file=cast("IO[str]", stream), highlight=False, soft_wrap=True, emoji=False)
         self._bars = Bars(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -120,10 +125,11 @@ class ConsoleProgress:
     def say(self, message: str) -> None:
         """Show one line, and keep it in the log."""
         self._log.info(message)
-        self._console.print(message, markup=False)
+        self._console.print(show_plainly(message), markup=False)
 
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Move the bar of a phase; a total of 0 is unknown."""
+        phase, note = show_plainly(phase), show_plainly(note)
         if not self._console.is_terminal:
             self._print_now_and_then(phase, done, total, note)
             return
@@ -137,6 +143,7 @@ class ConsoleProgress:
         from rich.markup import escape
         from rich.table import Table
 
+        rows = [[cell if NUMBERS.fullmatch(cell) else show_plainly(cell) for cell in row] for row in rows]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, (heading, *cells) in enumerate(zip(*rows, strict=True)):
             is_text = number == 0 or not any(re.match(r"[^\w]?\d", cell) for cell in cells)
@@ -238,6 +245,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
     log_path = Path(os.devnull) if log_dir is None else log_dir / f"{name}.log"
     log = logging.getLogger("emdenoise")
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
+    open_closed_streams()
     try:
         group = find_processes()
         if log_dir is not None and not group.is_leader:
@@ -254,24 +262,31 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
             return outcome.exit_code
     except EMDenoiseError as error:
         log.exception("%s failed", name)
-        click.echo(f"emdenoise {name}: {error}", err=True)
+        _complain(f"emdenoise {name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         log.exception("%s was interrupted", name)
-        click.echo(f"emdenoise {name}: interrupted; run the task again and it goes on.", err=True)
+        _complain(f"emdenoise {name}: interrupted; run the task again and it goes on.")
         return EXIT_INTERRUPTED
     except MemoryError:
         log.exception("%s failed", name)
-        click.echo(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.", err=True)
+        _complain(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.")
         return StorageError.exit_code
     except Exception:
         log.exception("%s failed", name)
-        click.echo(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.", err=True)
-        raise
+        _complain(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.")
+        _complain(traceback.format_exc().rstrip(), show_lines)
+        return EMDenoiseError.exit_code
+
+
+def _complain(text: str, show: Callable[[str], str] = show_plainly) -> None:
+    """Show a text on the error stream, if somebody reads it."""
+    with suppress(OSError):
+        click.echo(show(text), err=True)
 
 
 @contextmanager
-def _capture_output(log_path: Path) -> Iterator[IO[str]]:
+def _capture_output(log_path: Path) -> Iterator[Audience]:
     """Send what libraries write to both output streams to the log; gives a stream to the person instead.
 
     File descriptors are moved, because the libraries that matter write from C++.
@@ -284,7 +299,7 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
             f"{log_path} cannot be written: {error.strerror}; free space or give a --log_dir that you may write."
         ) from error
     handler = logging.StreamHandler(log_file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
@@ -292,7 +307,7 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    stream = Audience(os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1))
     try:
         for descriptor in (1, 2):
             os.dup2(log_file.fileno(), descriptor)

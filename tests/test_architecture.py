@@ -26,7 +26,7 @@ LAYERS = (
     {"files"},
     {"config"},
     {"processes"},
-    {"errors", "arrays", "seeding", "progress", "tables"},
+    {"errors", "arrays", "seeding", "progress", "tables", "terminal"},
 )
 ONLY_IN = {
     "keras": ("models/", "training/"),

@@ -286,3 +286,77 @@ def test_no_number_of_a_table_is_cut_off_whatever_the_terminal(width: int, monke
             assert text in shown
     assert shown.count("[27.7, 28.5]") == 16
     assert max(map(len, shown.splitlines())) <= 80
+
+
+STRANGE = "a.h5\x1b[2K\r\u202e\nACCEPTED: nothing\x07 is wrong"
+PLAIN = r"a.h5\x1b[2K\r\u202e\nACCEPTED: nothing\x07 is wrong"
+
+
+def test_names_from_a_strangers_file_cannot_move_the_cursor_or_begin_a_line(tmp_path: Path) -> None:
+    code = "\n".join(
+        [
+            f"strange = {STRANGE!r}",
+            "progress.say(strange)",
+            "progress.step(strange, 1, 1, strange)",
+            "progress.show_table([['', strange], ['1', strange]])",
+            "raise StorageError(strange)",
+        ]
+    )
+    result = run_process(tmp_path, code)
+    assert result.returncode == errors.StorageError.exit_code
+    assert result.stderr == f"emdenoise train: {PLAIN}\n"
+    assert result.stdout.count(PLAIN) == 5
+    log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
+    for text in (result.stdout, result.stderr, log):
+        assert not set("\x1b\r\x07\u202e") & set(text)
+        assert not any(line.startswith("ACCEPTED") for line in text.split("\n"))
+
+
+def test_a_fault_of_the_program_shows_no_control_characters_either(tmp_path: Path) -> None:
+    result = run_process(tmp_path, f"raise ZeroDivisionError({STRANGE!r})")
+    assert result.returncode == 1
+    assert PLAIN.partition(r"\n")[0] in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_name_is_no_markup_for_the_progress_bar() -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with ConsoleProgress(stream) as progress:
+        progress.step("read", 1, 2, "[link=https://example.org]a:smile:.tif")
+        progress.say(":smile:.tif")
+    assert "[link=https://example.org]a:smile:.tif" in stream.getvalue()
+    assert "\x1b]8;" not in stream.getvalue(), "that begins a link"
+    assert "\N{SMILING FACE WITH OPEN MOUTH AND SMILING EYES}" not in stream.getvalue()
+    assert stream.getvalue().count(":smile:.tif") >= 2
+
+
+def test_an_interval_stands_below_its_mean() -> None:
+    stream = StringIO()
+    with ConsoleProgress(stream) as progress:
+        progress.show_table([["method", "PSNR"], ["network", "+31.2\n[30.1, 32.2]"]])
+    assert [line.split()[-1] for line in stream.getvalue().splitlines() if line.strip()][-2:] == ["+31.2", "32.2]"]
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-", "<&- >&- 2>&-", "| true"])
+def test_the_verdict_is_in_the_exit_code_also_where_nobody_reads_the_lines(redirection: str, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from emdenoise.cli import run_task; from emdenoise.tasks import Outcome\n"
+        "def task(*, progress):\n"
+        "    import time; time.sleep(0.2)\n"
+        "    for number in range(9): progress.say(9999 * 'a')\n"
+        "    return Outcome('REFUSED: 1 problems.', [['', 'problem'], ['1', 'a' * 99999]], exit_code=10)\n"
+        "sys.exit(run_task('check', task, Path('logs'), {}))\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = f"set -o pipefail; {sys.executable} script.py {redirection}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (10, "")
+    assert "REFUSED: 1 problems." in (tmp_path / "logs" / "check.log").read_text(encoding="utf-8")

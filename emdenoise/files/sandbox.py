@@ -28,7 +28,9 @@ SUFFIXES_WITH_PARTNERS = (".emi", ".rpl")
 """Formats that keep their pixels in other files with the same beginning of the name."""
 
 
-def call_sandboxed(call: Callable[[], Result], *, name: str, num_bytes: int = 0, remedy: str) -> Result:
+def call_sandboxed(
+    call: Callable[[], Result], *, name: str, num_bytes: int = 0, extra_s: int = 0, remedy: str
+) -> Result:
     """Call a function in the reading process and give its result, or raise its exception.
 
     Parameters
@@ -39,6 +41,8 @@ def call_sandboxed(call: Callable[[], Result], *, name: str, num_bytes: int = 0,
         Of the file, for the message.
     num_bytes : int
         How much is to be read; memory and time are bounded in proportion.
+    extra_s : int
+        More time than for reading a file, for a call that also computes [s].
     remedy : str
         End of the message: what to do with the file.
 
@@ -53,7 +57,8 @@ def call_sandboxed(call: Callable[[], Result], *, name: str, num_bytes: int = 0,
     False
     """
     cause: Exception
-    memory_bytes, seconds = MEMORY_BYTES + MEMORY_PER_BYTE * num_bytes, SECONDS + num_bytes // BYTES_PER_SECOND
+    memory_bytes = MEMORY_BYTES + MEMORY_PER_BYTE * num_bytes
+    seconds = SECONDS + num_bytes // BYTES_PER_SECOND + extra_s
     try:
         return _find_reader(os.getpid()).call(partial(_call_within, call, memory_bytes, seconds))
     except MemoryError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import h5py
 import keras
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -236,6 +237,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
         If the file is damaged or belongs to another architecture.
     """
     try:
+        _check_layout(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # so Keras says that it skipped a layer
             model.load_weights(path)
@@ -243,3 +245,31 @@ def load_weights(model: keras.Model, path: Path) -> None:
         raise ModelError(
             f"{path.name}: damaged, or not weights of this {model.name}; run the train task again."
         ) from error
+
+
+def _check_layout(path: Path) -> None:
+    """Check that a file of weights holds its values as Keras writes them: whole, uncompressed, in this file.
+
+    A compressed data set of a few kilobytes may unpack to more than any memory holds, and a link may lead anywhere.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    num_bytes = 0
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal num_bytes
+        if isinstance(item, h5py.Dataset):
+            num_bytes += item.nbytes
+            if item.chunks or item.is_virtual or item.external:
+                raise ValueError(f"{name} is compressed, or its values are in another file")
+        elif not all(isinstance(item.get(child, getlink=True), h5py.HardLink) for child in item):
+            raise ValueError(f"{name or 'the file'} has a link to another place")
+
+    with h5py.File(path) as file:
+        visit("", file)
+        file.visititems(visit)
+    if num_bytes > path.stat().st_size:
+        raise ValueError(f"its {num_bytes} bytes of values are more than the file has")

@@ -151,25 +151,30 @@ def _tell(
             return
 
 
+def format_log(events: Sequence[Event]) -> str:
+    """Write the lines of the log by mlperf-logging."""
+    from mlperf_logging.mllog.mllog import MLLogger
+
+    lines = io.StringIO()  # a logger keeps to itself that its disk is full
+    logger = logging.Logger("mllog", logging.INFO)
+    logger.addHandler(logging.StreamHandler(lines))
+    log = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
+    for event in events:
+        write = {"start": log.start, "end": log.end, "event": log.event}[event.kind]
+        write(event.key, event.value, metadata=event.metadata, time_ms=event.time_ms)
+    return lines.getvalue()
+
+
 def write_log(path: Path, events: Sequence[Event]) -> None:
-    """Write the log by mlperf-logging, whole or not at all.
+    """Write the log, whole or not at all.
 
     Raises
     ------
     StorageError
         If the folder cannot be written.
     """
-    from mlperf_logging.mllog.mllog import MLLogger
-
-    lines = io.StringIO()  # a logger keeps to itself that its disk is full
-    logger = logging.Logger(str(path), logging.INFO)
-    logger.addHandler(logging.StreamHandler(lines))
-    log = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
-    for event in events:
-        write = {"start": log.start, "end": log.end, "event": log.event}[event.kind]
-        write(event.key, event.value, metadata=event.metadata, time_ms=event.time_ms)
     with write_atomically(path) as partial:
-        partial.write_text(lines.getvalue(), encoding="utf-8")
+        partial.write_text(format_log(events), encoding="utf-8")
 
 
 def check_log(path: Path) -> list[str]:

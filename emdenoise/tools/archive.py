@@ -1,6 +1,8 @@
 """Packages from strangers: an archive is opened without trusting a name, a size or a link in it."""
 
+import re
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -13,9 +15,10 @@ from emdenoise.files.atomic import write_atomically
 
 MAX_FILES = 1000
 MAX_BYTES = 2**30
-MAX_DEPTH = 10
 MAX_RATIO = 200
 """Largest size of a file after and before compression; weights and records shrink to a tenth at best."""
+HONEST_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}/){0,9}[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}/?", re.ASCII)
+"""Of a file or folder: one way to write it, and no longer than any disk takes."""
 BLOCK_BYTES = 2**20
 
 
@@ -65,6 +68,8 @@ def extract_archive(path: Path, folder: Path) -> None:
     """
     if not path.is_file():
         raise MissingInputError(f"{path.name}: no such package; give the file that the submit command wrote.")
+    if (num_bytes := path.stat().st_size) > MAX_BYTES:
+        raise DataError(f"{path.name}: has {num_bytes:,} bytes; a package has at most {MAX_BYTES:,}.")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -72,37 +77,35 @@ def extract_archive(path: Path, folder: Path) -> None:
             for entry in entries:
                 if not entry.is_dir():
                     _extract(archive, entry, folder / entry.filename)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, EOFError, ValueError) as error:
         raise DataError(f"{path.name}: is no whole archive: {error}; pack it again by the submit command.") from error
 
 
-def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
+def _check_entries(archive_name: str, entries: list[zipfile.ZipInfo]) -> None:
     def refuse(problem: str) -> DataError:
-        return DataError(f"{name}: {problem}; expected what the submit command writes.")
+        return DataError(f"{archive_name}: {problem}; expected what the submit command writes.")
 
     if len(entries) > MAX_FILES:
         raise refuse(f"has {len(entries)} files, at most {MAX_FILES} are allowed")
-    seen: set[str] = set()
     for entry in entries:
-        parts = PurePosixPath(entry.filename).parts
+        if not HONEST_NAME.fullmatch(entry.orig_filename):
+            raise refuse(
+                f"the path {entry.orig_filename[:80]!r} leads out of the package, or is none that a package has"
+            )
+    seen: set[str] = set()
+    folders = {str(parent).lower() for entry in entries for parent in PurePosixPath(entry.filename).parents}
+    for entry in entries:
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        if (
-            entry.filename.startswith("/")
-            or "\\" in entry.filename
-            or ".." in parts
-            or not parts
-            or "\0" in entry.orig_filename
-        ):
-            raise refuse(f"the path {entry.filename!r} leads out of the package")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise refuse(f"{entry.filename} is a link or a device")
-        if len(parts) > MAX_DEPTH or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise refuse(f"{entry.filename[:80]} is nested too deep, or compressed in another way")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise refuse(f"{entry.filename} is compressed in another way")
         if entry.flag_bits & 1:
             raise refuse(f"{entry.filename} is encrypted")
-        if entry.filename.lower() in seen:
-            raise refuse(f"{entry.filename} stands twice")
-        seen.add(entry.filename.lower())
+        name = entry.filename.lower().rstrip("/")
+        if name in seen or (name in folders and not entry.is_dir()):
+            raise refuse(f"{entry.filename} stands twice, or is a file and a folder")
+        seen.add(name)
         if entry.file_size > MAX_RATIO * max(entry.compress_size, 1024):
             raise refuse(
                 f"{entry.filename} unpacks to {entry.file_size / max(entry.compress_size, 1):,.0f} times its size"

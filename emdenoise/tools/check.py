@@ -1,58 +1,71 @@
 """`emdenoise check`: judges a package as an outsider would."""
 
 import math
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdenoise.errors import EXIT_REFUTED, EMDenoiseError, StorageError
+from emdenoise.errors import EXIT_REFUTED, DataError, EMDenoiseError, MissingInputError, StorageError
 from emdenoise.files.locks import hold_folders
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
 from emdenoise.tools.archive import open_package
-from emdenoise.tools.verify import make_data, write_settings
+from emdenoise.tools.verify import make_data
 
 if TYPE_CHECKING:
     from emdenoise.tools.packages import Submission
 
-TEST_TIMEOUT_S = 3600
+JUDGE_S = 600
+"""For everything that can be seen without making images."""
 MISSED = "missed"
 """A run that did not reach the target."""
 NOT_CONVERGED = "did not converge"
 """Runs of which two or more missed the target."""
+CLOCK = "from the first step of training to the end of the epoch that reaches the target, with every validation"
 
 
 @hold_folders(writes=("work_dir",))
 def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
     """Judge a package: files, hashes, settings, seeds, clocks and logs, and its weights on images made here."""
-    from emdenoise.tools.archive import extract_archive
-    from emdenoise.tools.judging import judge_submission
-    from emdenoise.tools.packages import read_submission
-    from emdenoise.workloads import WORKLOADS
-    from emdenoise.workloads.contract import check_division
+    from emdenoise.tools.bounds import check_room
+    from emdenoise.tools.weights import check_weights, find_isolation
 
+    if not package_file.is_file():
+        raise MissingInputError(f"{package_file.name}: no such package; give the file that the submit command wrote.")
     with open_package(work_dir) as folder:
-        extract_archive(package_file, folder)
-        submission, problems = read_submission(folder)
-        if submission is not None:
-            workload = WORKLOADS[submission.package.workload]
-            problems += judge_submission(
-                submission, workload.find_target, lambda config: check_division(config, workload)
-            )
+        submission, problems = _judge_files(package_file, folder)
         if submission is None or problems:  # what is wrong already does not decide what this machine computes
             return _refuse([*problems, "its weights were not tested"])
+        check_room(submission.runs[0].config, work_dir)
+        if not find_isolation():
+            progress.say("This system does not let the weights be tested without a network (unshare).")
         try:
             make_data(submission.runs[0].folder, work_dir, progress)
             for number, run in enumerate(submission.runs):
                 progress.step("test weights", number, len(submission.runs), run.name)
-                problems += [f"{run.name}: {problem}" for problem in _rescore(run.folder, work_dir)]
+                problems += [f"{run.name}: {problem}" for problem in check_weights(run.folder, work_dir)]
         except StorageError:
             raise  # a full disk of ours says nothing of the package
         except EMDenoiseError as error:
             problems.append(f"its images cannot be made: {error}")
         progress.step("test weights", len(submission.runs), len(submission.runs))
-        return _refuse(problems) if problems else _accept(submission)
+        return _refuse(problems) if problems else _accept(submission, progress)
+
+
+def _judge_files(package_file: Path, folder: Path) -> tuple["Submission | None", list[str]]:
+    """Unpack and judge in the reading process, which bounds what a hostile file may cost."""
+    from emdenoise.files.sandbox import call_sandboxed
+    from emdenoise.tools.archive import extract_archive
+    from emdenoise.tools.judging import judge_package
+
+    name, num_bytes = package_file.name, package_file.stat().st_size
+    remedy = "pack it again by the submit command"
+    try:
+        extract = partial(extract_archive, package_file, folder)
+        call_sandboxed(extract, name=name, num_bytes=num_bytes, remedy=remedy)
+        return call_sandboxed(partial(judge_package, folder), name=name, extra_s=JUDGE_S, remedy=remedy)
+    except DataError as error:
+        return None, [str(error)]
 
 
 def _refuse(problems: list[str]) -> Outcome:
@@ -60,13 +73,36 @@ def _refuse(problems: list[str]) -> Outcome:
     return Outcome(f"REFUSED: {len(problems)} problems.", [["", "problem"], *rows], exit_code=EXIT_REFUTED)
 
 
-def _accept(submission: "Submission") -> Outcome:
+def _accept(submission: "Submission", progress: Progress) -> Outcome:
     package, data = submission.package, submission.runs[0].config.data
+    for line in describe_rules(submission):
+        progress.say(line)
     message = (
         f"ACCEPTED: nothing is wrong with the package. {package.organisation}, {package.workload}, "
         f"division {package.division}, source {data.source}, commit {package.commit[:12]}."
     )
     return Outcome(message, tabulate_runs(submission))
+
+
+def describe_rules(submission: "Submission") -> list[str]:
+    """Say by which target, against which baselines and with which clock a package was judged, a line each."""
+    from emdenoise.tools.clocks import measure_pretraining
+    from emdenoise.tools.judging import list_missed
+    from emdenoise.workloads import WORKLOADS
+
+    workload, runs, config = WORKLOADS[submission.package.workload], submission.runs, submission.runs[0].config
+    target = workload.find_target(config)
+    reached = f"reached by {len(runs) - len(list_missed(submission, workload))} of {len(runs)} runs"
+    pretrained = ", and the pretraining" if any(measure_pretraining(run.records["train"]) for run in runs) else ""
+    baselines = ", ".join(workload.choose_baselines(config)) or "none"
+    compared = f"Baselines: {baselines}; tuned on {config.evaluation.num_tuning_images} validation images."
+    if target is None:
+        return [
+            "Target: none for these images, so there is no time to quality.",
+            compared,
+            f"Clock: of the whole training{pretrained}; it is compared with nothing.",
+        ]
+    return [f"Target: {target.describe()}, {reached}.", compared, f"Clock: {CLOCK}{pretrained}."]
 
 
 def tabulate_runs(submission: "Submission") -> list[list[str]]:
@@ -79,9 +115,11 @@ def tabulate_runs(submission: "Submission") -> list[list[str]]:
     Returns
     -------
     list of list of str
-        Heading, one row a run, and the average: ``did not converge`` where two runs or more missed the target.
+        Heading, one row a run, and the average: ``did not converge`` where two runs or more missed the target, nothing
+        where there is no target.
     """
     from emdenoise.results.mllog import average_times, measure_time_to_quality
+    from emdenoise.tools.clocks import measure_pretraining
     from emdenoise.tools.packing import make_events
     from emdenoise.workloads import WORKLOADS
 
@@ -93,11 +131,13 @@ def tabulate_runs(submission: "Submission") -> list[list[str]]:
     for run in submission.runs:
         time_s = measure_time_to_quality(make_events(run.records["train"], submission.system, target))
         staging_s = run.records["download"].duration_s + run.records["preprocess"].duration_s
+        if time_s is not None:
+            time_s += measure_pretraining(run.records["train"])
         times_s.append((None, None) if time_s is None else (time_s, time_s + staging_s))
         score = run.scores["methods"]["network"][workload.main_metric]["mean"]
         shown = [MISSED if time_s is None else f"{time_s:.4g}" for time_s in times_s[-1]]
         rows.append([run.name, str(run.config.seed), "–" if score is None else f"{score:.4g}", *shown])
-    averages_s = [average_times(clock) for clock in zip(*times_s, strict=True)]
+    averages_s = [None if target is None else average_times(clock) for clock in zip(*times_s, strict=True)]
     return [*rows, ["by the rules", "", "", *map(_show_average, averages_s)]]
 
 
@@ -105,28 +145,3 @@ def _show_average(time_s: float | None) -> str:
     if time_s is None:
         return "–"
     return f"{time_s:.4g}" if math.isfinite(time_s) else NOT_CONVERGED
-
-
-def _rescore(run_dir: Path, work_dir: Path) -> list[str]:
-    """Test the weights of a run on our own images; a process of its own meets what a stranger's file may do."""
-    from emdenoise.results.task_record import copy_records, forget_record
-    from emdenoise.tools.verdicts import compare_results
-
-    own = work_dir / "runs" / run_dir.name
-    parameters_file, data_dir, output_dir = write_settings(run_dir, own), work_dir / "data", own / "output"
-    copy_records(run_dir, run_dir / "model")
-    forget_record(run_dir / "model", "test")  # it would stand beside our results before there are any
-    folders = {"data_dir": data_dir, "model_dir": run_dir / "model", "output_dir": output_dir, "log_dir": own / "logs"}
-    options = [f"--{name}={path}" for name, path in ({"parameters_file": parameters_file} | folders).items()]
-    command = [sys.executable, "-m", "emdenoise", "test", *options]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TEST_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return [f"its weights were not tested within {TEST_TIMEOUT_S} s"]
-    said = (done.stderr.strip().splitlines() or ["the process died"])[-1]
-    if done.returncode == StorageError.exit_code:
-        raise StorageError(said.removeprefix("emdenoise test: "))
-    if done.returncode != 0:
-        return [f"its weights cannot be tested: {said}"]
-    findings = compare_results(run_dir, output_dir, data_dir, is_trained_again=False)
-    return [f"{finding.part} is different: {finding.detail}" for finding in findings if finding.verdict == "different"]

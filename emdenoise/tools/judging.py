@@ -3,10 +3,8 @@
 Each check adds its problems to one list; none of them trusts another.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +12,52 @@ import numpy as np
 
 from emdenoise import __version__
 from emdenoise.config.loading import hash_settings
-from emdenoise.config.schema import RunConfig
 from emdenoise.errors import SettingsError
 from emdenoise.evaluation.conditions import CONDITIONS
+from emdenoise.evaluation.metrics import METRICS, find_metric
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.files.atomic import hash_file
-from emdenoise.results.mllog import NUM_RUNS, check_log
+from emdenoise.results.mllog import NUM_RUNS
 from emdenoise.results.tables import summarise_scores
 from emdenoise.sources import SOURCES
-from emdenoise.tools.packages import Submission, SubmittedRun
-from emdenoise.tools.packing import (
-    LOG_FILE,
-    MODEL_FILES,
-    TASK_NAMES,
-    Package,
-    SystemDescription,
-    make_events,
-    name_folder,
-)
-from emdenoise.training.targets import Target
+from emdenoise.tools.clocks import find_overlaps, judge_clock, judge_log
+from emdenoise.tools.packages import Submission, SubmittedRun, parse_json, read_submission
+from emdenoise.tools.packing import MODEL_FILES, Package, name_folder
+from emdenoise.workloads import WORKLOADS
+from emdenoise.workloads.contract import Workload, check_division
+from emdenoise.workloads.evaluate import choose_pictures
 
-CLOCK_SLACK_S = 2.0
-"""By how much the sum of the parts may exceed the whole: rounding, and starting the clock."""
+MAX_RATE = 1e12
+"""Images per second; more are no number."""
+ROUNDING = 1e-4
+"""By how much the score under a picture may differ from that of its image, which another batch rounded."""
 
 
-def judge_submission(
-    submission: Submission,
-    find_target: Callable[[RunConfig], Target | None],
-    check_division: Callable[[RunConfig], None],
-) -> list[str]:
+def judge_package(folder: Path) -> tuple[Submission | None, list[str]]:
+    """Read and judge an unpacked package; for the reading process, where a hostile file does no harm.
+
+    Returns
+    -------
+    Submission or None, list of str
+        None where nothing can be judged; and everything that is wrong.
+    """
+    submission, problems = read_submission(folder)
+    if submission is None:
+        return None, problems
+    try:
+        return submission, problems + judge_submission(submission, WORKLOADS[submission.package.workload])
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        return None, [*problems, f"cannot be judged: {type(error).__name__}: {error}"]
+
+
+def judge_submission(submission: Submission, workload: Workload) -> list[str]:
     """List everything that is wrong with a package, as far as its files tell.
 
     Parameters
     ----------
     submission : Submission
-    find_target : callable
-        Gives what a run must reach, or None.
-    check_division : callable
-        Raises `SettingsError` where a run does not keep the rules of its division.
+    workload : Workload
+        That of the package.
 
     Returns
     -------
@@ -80,13 +86,17 @@ def judge_submission(
     ):
         problems.append("the system description is of another organisation or system")
     problems += _compare_runs(runs)
+    problems += find_overlaps(runs, submission.system)
+    problems += _judge_target(submission, workload)
     for run in runs:
         checks = (
-            _judge_settings(run, package, check_division),
+            _judge_settings(run, package, workload),
             _judge_chain(run),
+            _judge_methods(run, workload),
+            _judge_captions(run, workload),
             _judge_scores(run),
-            _judge_clock(run),
-            _judge_log(run, submission.system, find_target(run.config)),
+            judge_clock(run),
+            judge_log(run, submission.system, workload.find_target(run.config)),
         )
         problems += [f"{run.name}: {problem}" for check in checks for problem in check]
     return problems
@@ -116,12 +126,33 @@ def _compare_runs(runs: list[SubmittedRun]) -> Iterator[str]:
             yield f"the runs differ in {what}"
 
 
-def _judge_settings(run: SubmittedRun, package: Package, check_division: Callable[[RunConfig], None]) -> Iterator[str]:
+def _judge_target(submission: Submission, workload: Workload) -> Iterator[str]:
+    """Find out whether a package of the closed division has a time to quality, which is what that division compares."""
+    missed = list_missed(submission, workload)
+    if submission.package.division == "closed" and len(missed) > 1:
+        yield (
+            f"{', '.join(missed)} missed the target; division closed needs a time to quality, for which all runs but "
+            "one must reach it"
+        )
+
+
+def list_missed(submission: Submission, workload: Workload) -> list[str]:
+    """List the runs that did not reach their target; none where there is no target."""
+    targets = {run.name: workload.find_target(run.config) for run in submission.runs}
+    return [
+        run.name
+        for run in submission.runs
+        if (target := targets[run.name]) is not None
+        and not any(target.is_reached(epoch) for epoch in run.records["train"].results["history"])
+    ]
+
+
+def _judge_settings(run: SubmittedRun, package: Package, workload: Workload) -> Iterator[str]:
     config = run.config
     if config.division != package.division or config.workload != package.workload:
         yield f"is of division {config.division} and workload {config.workload}"
     try:
-        check_division(config)
+        check_division(config, workload)
     except SettingsError as error:
         yield str(error)
     tested = run.records["test"]
@@ -173,19 +204,50 @@ def _judge_chain(run: SubmittedRun) -> Iterator[str]:
 
 def _read_description(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / "model" / MODEL_FILES[0]).read_text(encoding="utf-8"))
+        content = parse_json((folder / "model" / MODEL_FILES[0]).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
+def _judge_methods(run: SubmittedRun, workload: Workload) -> Iterator[str]:
+    """Find methods that are missing or too many: the network is compared with all that the settings name."""
+    results, baselines = run.records["test"].results, set(workload.choose_baselines(run.config))
+    expected = baselines | {"network"} | ({workload.inputs[0]} if workload.is_restoration else set())
+    for what, found, wanted in (
+        ("scores", set(results["per_image"]), expected),
+        ("choices", set(results["choices"]), baselines),
+    ):
+        if found != wanted:
+            yield f"{what} are of {', '.join(sorted(found)) or 'nothing'}, expected {', '.join(sorted(wanted))}"
+    of_network = set(results["per_image"].get("network", {}))
+    wrong = [name for name, metrics in results["per_image"].items() if set(metrics) != of_network]
+    if wrong or workload.main_metric not in of_network or results["main_metric"] != workload.main_metric:
+        yield f"its metrics are not those of workload {workload.name}, the same for all methods"
+    if unknown := [name for name in of_network if find_metric(name) is None]:
+        yield f"{unknown[0]} is no metric"
+
+
+def _judge_captions(run: SubmittedRun, workload: Workload) -> Iterator[str]:
+    """Compare what stands over the pictures of the report with the scores of these images."""
+    results, metric = run.records["test"].results, METRICS[workload.main_metric]
+    shown = choose_pictures(len(results["specimens"]), run.config.evaluation.num_pictures).tolist()
+    for method, metrics in results["per_image"].items():
+        scores = metrics.get(metric.name, [])
+        captions = results["captions"].get(method, [])
+        if metric.caption and len(captions) != len(shown):
+            yield f"{method} has {len(captions)} captions of {len(shown)}"
+            continue
+        for caption, index in zip(captions, shown, strict=False):
+            score = math.nan if index >= len(scores) or scores[index] is None else scores[index]
+            allowed = {metric.caption.format(score + change) for change in (-ROUNDING, 0.0, ROUNDING)}
+            if caption not in {f"{method}  {text}" for text in allowed}:
+                yield f"the caption {caption!r} is not the score of image {index}"
+
+
 def _judge_scores(run: SubmittedRun) -> Iterator[str]:
     """Average the scores of the images again."""
-    per_image = run.records["test"].results.get("per_image", {})
-    specimens = run.records["test"].results.get("specimens", [])
-    if not per_image.get("network") or not specimens:
-        yield "the record of the test has no scores of images"
-        return
+    per_image, specimens = run.records["test"].results["per_image"], run.records["test"].results["specimens"]
     for method, metrics in per_image.items():
         for metric, values in metrics.items():
             if len(values) != len(specimens):
@@ -214,60 +276,4 @@ def _judge_scores(run: SubmittedRun) -> Iterator[str]:
 def _read_speed(scores: dict[str, Any], name: str) -> float:
     """Read the speed of a method; infinite, which is written as null, where it is no positive number."""
     rate = scores["methods"].get(name, {}).get("images_per_second")
-    return float(rate) if isinstance(rate, int | float) and rate > 0 else math.inf
-
-
-def _judge_clock(run: SubmittedRun) -> Iterator[str]:
-    records = [run.records[task] for task in TASK_NAMES]
-    for record in records:
-        if sum(record.phases_s.values()) > record.duration_s + CLOCK_SLACK_S:
-            yield f"the parts of {record.task} take longer than the whole"
-    try:
-        starts = [datetime.fromisoformat(record.started_at).timestamp() for record in records]
-    except ValueError:
-        yield "a task has no time at which it started"
-        return
-    for before, after, begun, next_begun in zip(records, records[1:], starts, starts[1:], strict=False):
-        if next_begun < begun + before.duration_s - CLOCK_SLACK_S:
-            yield f"{after.task} started before {before.task} ended"
-    history = run.records["train"].results.get("history", [])
-    end = starts[2] * 1000
-    for epoch in history:
-        if epoch["started_at_ms"] < end - 1000 * CLOCK_SLACK_S or min(epoch["train_s"], epoch["validation_s"]) < 0:
-            yield f"epoch {epoch['epoch']} started before the one before it ended"
-        end = epoch["started_at_ms"] + 1000 * (epoch["train_s"] + epoch["validation_s"])
-        if not math.isclose(epoch["images_per_second"] * epoch["train_s"], epoch["num_images"], rel_tol=1e-6):
-            yield f"epoch {epoch['epoch']}: images, seconds and images/s do not agree"
-    if end > 1000 * (starts[2] + records[2].duration_s + CLOCK_SLACK_S):
-        yield "the epochs end after the training"
-    training = run.config.training
-    is_whole = len(history) == training.epochs or (training.early_stopping_epochs and len(history) < training.epochs)
-    if [epoch["epoch"] for epoch in history] != list(range(1, len(history) + 1)) or not is_whole:
-        yield f"has {len(history)} of {training.epochs} epochs"
-
-
-def _judge_log(run: SubmittedRun, system: SystemDescription, target: Target | None) -> Iterator[str]:
-    path = run.folder / LOG_FILE
-    if not path.is_file():
-        yield f"has no {LOG_FILE}: the training was interrupted or has no epochs"
-        return
-    try:
-        for problem in check_log(path):
-            yield f"{LOG_FILE}: {problem}"
-        events = make_events(run.records["train"], system, target)
-        expected = [(event.time_ms, event.key, event.value, event.metadata) for event in events]
-        lines = [json.loads(line.removeprefix(":::MLLOG ")) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = [
-            (
-                line["time_ms"],
-                line["key"],
-                line["value"],
-                {k: v for k, v in line["metadata"].items() if k not in ("file", "lineno")},
-            )
-            for line in lines
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        yield f"{LOG_FILE} cannot be compared with the record: {error}"
-        return
-    if found != expected:
-        yield f"{LOG_FILE} does not follow from the record of the training"
+    return float(rate) if isinstance(rate, int | float) and 0 < rate < MAX_RATE else math.inf

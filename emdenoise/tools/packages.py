@@ -4,16 +4,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from emdenoise.config.loading import check_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import DataError, EMDenoiseError
-from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.files.atomic import hash_file
 from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord
+from emdenoise.tools.bounds import MAX_RUNS, list_excesses
+from emdenoise.tools.figures import EnvironmentFigures, TestFigures, TrainFigures
 from emdenoise.tools.packing import (
     LOG_FILE,
     MODEL_FILES,
@@ -26,61 +27,14 @@ from emdenoise.tools.packing import (
 )
 
 MAX_JSON_BYTES = 20_000_000
-MAX_IMAGES, MAX_RESAMPLES = 20_000, 20_000
-"""Of a test, and of its bootstrap: more would keep a judge busy for nothing."""
-MAX_CLASSES = 100
+MAX_DIGITS = 30
+"""Of a whole number; Python would compute with more, for a while."""
 RUN_FILES = {f"{RECORDS_FOLDER}/{task}.json" for task in TASK_NAMES} | {
     SCORES_FILE,
     LOG_FILE,
     *(f"model/{name}" for name in MODEL_FILES),
 }
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
-
-
-class EpochFigures(BaseModel):
-    """What is judged of an epoch in the history of a training."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    epoch: int
-    started_at_ms: int = Field(ge=0, lt=10**14)
-    train_s: float = Field(ge=0)
-    validation_s: float = Field(ge=0)
-    validation_loss: float
-    images_per_second: float
-    num_images: int = Field(ge=1)
-
-
-class TrainFigures(BaseModel):
-    """What is judged of the results of a training."""
-
-    model_config = ConfigDict(extra="allow")
-
-    history: list[EpochFigures]
-    num_validation_images: int = Field(ge=1)
-    num_continued_epochs: int = 0
-
-
-class TestFigures(BaseModel):
-    """What is judged of the results of a test."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
-
-    per_image: dict[str, dict[str, list[float | None]]]
-    specimens: list[str] = Field(min_length=1, max_length=MAX_IMAGES)
-    doses_e_per_angstrom2: list[PositiveFloat] | None = None
-    classes: list[str] | None = None
-
-    @model_validator(mode="after")
-    def check_conditions(self) -> Self:
-        """Check that each image has its conditions, and that there are no more classes than a judge averages."""
-        for name in CONDITIONS:
-            values = getattr(self, name)
-            if values is not None and len(values) != len(self.specimens):
-                raise ValueError(f"{name} has {len(values)} images of {len(self.specimens)}")
-        if len(set(self.classes or ())) > MAX_CLASSES:
-            raise ValueError(f"more than {MAX_CLASSES} classes")
-        return self
 
 
 @dataclass(frozen=True)
@@ -147,7 +101,10 @@ def read_submission(folder: Path) -> tuple[Submission | None, list[str]]:
         return None, [*problems, str(error)]
     place = root / "results" / package.system / package.workload
     runs = []
-    for path in sorted(place.glob("run_*")):
+    folders = sorted(place.glob("run_*"))
+    if len(folders) > MAX_RUNS:
+        return None, [*problems, f"{len(folders)} runs; a judge tests at most {MAX_RUNS}"]
+    for path in folders:
         try:
             runs.append(_read_run(path))
         except EMDenoiseError as error:
@@ -165,9 +122,42 @@ def _read_json(path: Path, kind: type[AnyModel]) -> AnyModel:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise DataError(f"{path.name} is {path.stat().st_size:,} bytes; at most {MAX_JSON_BYTES:,} are allowed")
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content = path.read_text(encoding="utf-8")
+        parse_json(content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         raise DataError(f"{path.name}: {_describe(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path.name} is no JSON: {str(error)[:200]}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that every program reads in the same way.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, a name stands twice in an object, so that some programs take the first value and some the
+        last, or a number has more digits than anything here can have.
+    RecursionError
+        If it is nested without end.
+    """
+    return json.loads(text, object_pairs_hook=_make_object, parse_int=_parse_int)
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise ValueError(f"{name} stands twice")
+        content[name] = value
+    return content
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _describe(error: ValidationError) -> str:
@@ -195,18 +185,24 @@ def _read_run(folder: Path) -> SubmittedRun:
             kind.model_validate(records[task].results)
         except ValidationError as error:
             raise DataError(f"{task}.json: results.{_describe(error)}") from error
+    for task, record in records.items():
+        try:
+            EnvironmentFigures.model_validate(record.environment)
+        except ValidationError as error:
+            raise DataError(f"{task}.json: environment.{_describe(error)}") from error
     config = check_settings(records["test"].settings, RunConfig, "the settings of its records")
-    if config.evaluation.num_resamples > MAX_RESAMPLES or config.simulation.num_train > MAX_IMAGES:
-        raise DataError("asks for more images or resamples than a judge makes")
+    excesses = list(list_excesses(config, len(set(records["test"].results["specimens"]))))
+    if excesses:
+        raise DataError("; ".join(excesses))
     if (folder / LOG_FILE).exists() and (folder / LOG_FILE).stat().st_size > MAX_JSON_BYTES:
         raise DataError(f"{LOG_FILE} is too large")
     path = folder / SCORES_FILE
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{SCORES_FILE} is too large")
-        scores = json.loads(path.read_text(encoding="utf-8"))
+        scores = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{SCORES_FILE} cannot be read") from error
+        raise DataError(f"{SCORES_FILE} cannot be read: {str(error)[:200]}") from error
     methods = scores.get("methods") if isinstance(scores, dict) else None
     if not isinstance(methods, dict) or not all(isinstance(method, dict) for method in methods.values()):
         raise DataError(f"{SCORES_FILE} has no scores of methods")

@@ -36,8 +36,8 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
     progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
     if target is not None and (num_missed := _count_missed(runs, target)):
         progress.say(
-            f"{num_missed} of {len(runs)} runs missed {target.describe()}; each counts as infinitely slow, and with "
-            "two or more there is no time to quality."
+            f"{num_missed} of {len(runs)} runs missed {target.describe()}; each counts as infinitely slow. With two or "
+            "more there is no time to quality, and division closed refuses the package."
         )
     return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
 

@@ -19,6 +19,8 @@ MACHINE = ("machine", "cpu_model", "cpu_count", "accelerators", "packages")
 
 MAX_SHARE_OF_ONE_IMAGE = 10
 """By how many tolerances of the mean the score of one image may differ."""
+MAX_SHARE_OF_PIXELS = 0.01
+"""That given weights may label otherwise on another machine."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def compare_results(expected_dir: Path, found_dir: Path, data_dir: Path, *, is_t
     Returns
     -------
     list of Finding
-        Settings, data, weights, then each method and metric.
+        Settings, data, weights, then each method and metric, choices, captions and the confusion of labels.
 
     Raises
     ------
@@ -66,20 +68,22 @@ def compare_results(expected_dir: Path, found_dir: Path, data_dir: Path, *, is_t
     DataError
         If a record is damaged or of another version.
     """
-    expected = {task: read_record(expected_dir, task) for task in ("preprocess", "train", "test")}
-    found = {"preprocess": read_record(data_dir, "preprocess")}
+    expected = {task: read_record(expected_dir, task) for task in ("download", "preprocess", "train", "test")}
+    found = {task: read_record(data_dir, task) for task in ("download", "preprocess")}
     found |= {task: read_record(found_dir, task) for task in ("train", "test")}
     is_same_machine = all(_is_same_machine(expected[task], found[task]) for task in expected)
     findings = [_compare_settings(expected["test"], found["test"])]
-    for name, digest in expected["preprocess"].outputs.items():
-        findings.append(_compare_hashes(name, digest, found["preprocess"].outputs.get(name), is_same_machine))
-    for name in ("specimens", "label_names", *CONDITIONS):
-        one, other = (records["test"].results.get(name) for records in (expected, found))
-        if one is not None or other is not None:
-            findings.append(Finding(name, "equal" if one == other else "different"))
+    for task in ("download", "preprocess"):
+        one, other = expected[task].outputs, found[task].outputs
+        findings += [_compare_hashes(name, one.get(name), other.get(name), is_same_machine) for name in one | other]
+    for name in ("specimens", "label_names", "main_metric", *CONDITIONS):
+        facts = [records["test"].results.get(name) for records in (expected, found)]
+        if facts != [None, None]:
+            findings.append(Finding(name, "equal" if facts[0] == facts[1] else "different"))
     weights = [records["train"].outputs.get("weights") for records in (expected, found)]
     findings.append(_compare_hashes("weights", weights[0], weights[1], is_same_machine))
     findings += _compare_scores(expected["test"], found["test"], is_same_machine, is_trained_again)
+    findings += _compare_details(expected["test"], found["test"], is_same_machine, is_trained_again)
     return findings
 
 
@@ -127,11 +131,49 @@ def _compare_scores(
 ) -> Iterator[Finding]:
     known: dict[str, dict[str, list[float | None]]] = expected.results.get("per_image", {})
     given: dict[str, dict[str, list[float | None]]] = found.results.get("per_image", {})
-    for method, metrics in known.items():
-        for metric, one in metrics.items():
-            other = given.get(method, {}).get(metric)
+    for method in known | given:
+        one, other = known.get(method, {}), given.get(method, {})
+        for metric in one | other:
             tolerance = 0.0 if is_same_machine else _find_tolerance(metric, method == "network" and is_trained_again)
-            yield _compare_values(f"{method} {metric}", one, other, tolerance)
+            yield _compare_values(f"{method} {metric}", one.get(metric), other.get(metric), tolerance)
+
+
+def _compare_details(
+    expected: TaskRecord, found: TaskRecord, is_same_machine: bool, is_trained_again: bool
+) -> Iterator[Finding]:
+    """Compare what was chosen, what stands over pictures, and the confusion: what follows from images and methods."""
+    for name in ("choices", "captions"):
+        one, other = (record.results.get(name, {}) for record in (expected, found))
+        for method in one | other:
+            if one.get(method) == other.get(method):
+                yield Finding(f"{name} of {method}", "equal")
+            elif is_same_machine or method not in one or method not in other:
+                yield Finding(f"{name} of {method}", "different", f"{other.get(method)} instead of {one.get(method)}")
+            else:
+                yield Finding(
+                    f"{name} of {method}", "within tolerance", "on another type of machine; the scores decide"
+                )
+    one, other = (record.results.get("confusion") for record in (expected, found))
+    if one is None and other is None:
+        return
+    if one == other:
+        yield Finding("confusion", "equal")
+        return
+    most = 0.0 if is_same_machine else MAX_SHARE_OF_PIXELS if not is_trained_again else 1.0
+    share = _find_moved_share(one or [], other or [])
+    verdict: Verdict = "within tolerance" if share <= most else "different"
+    yield Finding("confusion", verdict, f"{share:.2%} of the pixels are counted elsewhere")
+
+
+def _find_moved_share(one: list[list[int]], other: list[list[int]]) -> float:
+    """Find the share of the pixels that two confusions count in different places; infinite for other pixels."""
+    sizes = [[len(row) for row in rows] for rows in (one, other)]
+    sums = [[sum(row) for row in rows] for rows in (one, other)]
+    total = sum(sums[0])
+    if sizes[0] != sizes[1] or sums[0] != sums[1] or total == 0:  # the rows are those of the truth
+        return math.inf
+    pairs = ((a, b) for row, twin in zip(one, other, strict=True) for a, b in zip(row, twin, strict=True))
+    return sum(abs(a - b) for a, b in pairs) / 2 / total
 
 
 def _find_tolerance(name: str, is_trained_again: bool) -> float:

@@ -132,6 +132,13 @@ class SharedLearner:
         return self._engine.sum(values)
 
 
+def validate_network(
+    model: keras.Model, objective: Objective, validation: Batches, *, judge: Judge = judge_nothing
+) -> dict[str, float]:
+    """Compute loss and metrics of a trained network over all validation images, as its training did after an epoch."""
+    return NetworkLearner(model, keras.losses.get(objective.loss), judge).validate(validation)
+
+
 def make_learner(
     model: keras.Model,
     objective: Objective,

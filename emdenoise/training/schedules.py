@@ -35,6 +35,25 @@ def make_learning_rate(settings: TrainingSettings, num_steps: int) -> LearningRa
     )
 
 
+def list_learning_rates(settings: TrainingSettings, num_steps: int) -> list[float]:
+    """List the learning rate after each epoch, as the history of a training has it.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+    num_steps : int
+        Steps of an epoch.
+
+    Returns
+    -------
+    list of float
+        One an epoch. Of a schedule in mixed_float16 these are the lowest: steps that overflow do not count.
+    """
+    rate = make_learning_rate(settings, max(1, settings.epochs * num_steps))
+    steps = [number * num_steps for number in range(1, settings.epochs + 1)]
+    return [float(rate if isinstance(rate, float) else keras.ops.convert_to_numpy(rate(step))) for step in steps]
+
+
 def make_optimizer(settings: TrainingSettings, num_steps: int) -> keras.optimizers.Optimizer:
     """Make the optimizer that the settings describe.
 

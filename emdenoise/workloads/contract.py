@@ -1,8 +1,10 @@
 """What a workload declares: a question asked of a record, how it is learned and how answers are judged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import BaseModel
 
 from emdenoise.config.schema import DataSettings, RunConfig, SimulationSettings, TrainingSettings
 from emdenoise.dataset.fields import FIELDS
@@ -16,12 +18,17 @@ from emdenoise.training.epochs import Judge
 from emdenoise.training.objectives import OBJECTIVES, Objective, list_objectives
 from emdenoise.training.targets import Target
 
-SCORING_SETTINGS = ("num_resamples", "confidence", "atom_tolerance_angstrom", "baselines", "num_tuning_images")
-"""Settings of the section `evaluation` that move a score, its interval, or what the network is compared with."""
-FREE_DATA_SETTINGS = ("source", "mirror")
-"""Settings of the section `data` with rules of their own: `Workload.closed_sources`, and any mirror of a source."""
-DATA_SETTINGS = tuple(name for name in DataSettings.model_fields if name not in FREE_DATA_SETTINGS)
-"""The others, which decide the images."""
+FREE_SETTINGS = (
+    *("workload", "division", "seed", "num_processes"),
+    "data.mirror",  # any place that has the images
+    *("training.epochs", "training.batch_size", "training.last_batch", "training.early_stopping_epochs"),
+    *("training.learning_rate", "training.schedule", "training.warmup_fraction"),
+    *("training.beta_1", "training.beta_2", "training.epsilon"),
+    *("training.weight_decay", "training.gradient_clip_norm"),
+    *("training.precision", "training.deterministic", "training.read_ahead"),
+    *("evaluation.batch_size", "evaluation.num_latency_images", "evaluation.num_pictures"),
+)
+"""All that the closed division leaves free, as ``section.name``; whatever is not here is fixed, also a new setting."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Workload:
     baselines : tuple of str
         Entries of `BASELINES` that a test compares with, unless the settings name others.
     closed : dict of str to object
-        Settings that the closed division fixes besides those of all workloads, as ``section.name``.
+        Settings that the closed division fixes to another value than the default, as ``section.name``.
     closed_sources : tuple of str
         Data sets of the closed division, entries of `SOURCES`; the target is that of simulated graphene.
     target : Target or None
@@ -159,7 +166,7 @@ def check_division(config: RunConfig, workload: Workload) -> None:
     fixed = list_fixed_settings(workload, config.data.source)
     if config.model.name != fixed["model.name"]:  # its other settings are of another network
         fixed = {name: value for name, value in fixed.items() if name == "model.name" or name[:6] != "model."}
-    given = {name: _find_setting(config, name) for name in fixed}
+    given = dict(_list_settings(config))
     broken = [
         f"{name} is {given[name]}, fixed to {expected}" for name, expected in fixed.items() if given[name] != expected
     ]
@@ -172,28 +179,16 @@ def list_fixed_settings(workload: Workload, source: str) -> dict[str, object]:
 
     Of a source that the division does not have, all that it has are named.
     """
-    reference, sources = RunConfig(), workload.closed_sources
-    fixed: dict[str, object] = {
-        "data.source": source if source in sources else " or ".join(sources),
-        "pretraining.method": "none",  # its time is before the clock
-        "training.label_balance": 1.0,
-        "training.num_images": None,
-        "training.optimizer": "adam",
-        "training.crop_size_px": None,
-        "training.crops_per_epoch": None,  # an epoch is every image once, and the clock ends with an epoch
-        "training.flip": False,
-        **workload.closed,
-    }
-    for section, settings, names in (
-        ("data", reference.data, DATA_SETTINGS),
-        ("model", reference.model, type(reference.model).model_fields),
-        ("simulation", reference.simulation, SimulationSettings.model_fields),
-        ("evaluation", reference.evaluation, SCORING_SETTINGS),
-    ):
-        fixed |= {f"{section}.{name}": getattr(settings, name) for name in names}
-    return fixed
+    sources = workload.closed_sources
+    fixed = {name: value for name, value in _list_settings(RunConfig()) if name not in FREE_SETTINGS}
+    own = {"data.source": source if source in sources else " or ".join(sources), **workload.closed}
+    return fixed | own
 
 
-def _find_setting(config: RunConfig, name: str) -> Any:
-    section, _, key = name.partition(".")
-    return getattr(getattr(config, section), key, None)
+def _list_settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _list_settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

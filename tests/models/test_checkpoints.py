@@ -362,3 +362,47 @@ def test_a_process_that_dies_while_it_moves_a_model_loses_nothing(
     assert load_model(tmp_path).weights_sha256 == new
     assert load_model(tmp_path / "previous" / "1").weights_sha256 == old
     assert (tmp_path / "previous/1/records/train.json").read_text() == "record of the old model"
+
+
+def unpack_to_gigabytes(file: h5py.File, name: str) -> None:
+    del file[name]
+    file.create_dataset(name, (2**31,), np.float32, chunks=(2**20,), compression="gzip", fillvalue=1.0)
+
+
+def announce_gigabytes(file: h5py.File, name: str) -> None:
+    """Announce values that were never written: HDF5 makes them when they are read."""
+    del file[name]
+    file.create_dataset(name, (2**31,), np.float32)
+
+
+def keep_elsewhere(file: h5py.File, name: str) -> None:
+    values = file[name][()]
+    del file[name]
+    other = Path(file.filename).with_name("other.bin")
+    values.tofile(other)
+    file.create_dataset(name, values.shape, values.dtype, external=[(str(other), 0, values.nbytes)])
+
+
+def link_elsewhere(file: h5py.File, name: str) -> None:
+    with h5py.File(Path(file.filename).with_name("other.h5"), "w") as other:
+        other["values"] = file[name][()]
+    del file[name]
+    file[name] = h5py.ExternalLink("other.h5", "/values")
+
+
+@pytest.mark.parametrize("change", [unpack_to_gigabytes, announce_gigabytes, keep_elsewhere, link_elsewhere])
+def test_weights_that_are_larger_than_their_file_or_lie_elsewhere_are_refused_before_they_are_read(
+    change: Callable[[h5py.File, str], None], save: Save, tmp_path: Path
+) -> None:
+    save(tmp_path)
+    path = tmp_path / "model.weights.h5"
+    names: list[str] = []
+    with h5py.File(path, "r+") as file:
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        change(file, names[0])
+    assert path.stat().st_size < 2**20
+    description = json.loads((tmp_path / "model.json").read_text())
+    description["file_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    with pytest.raises(ModelError, match=r"^model\.weights\.h5: damaged, or not weights of this unet; run the train"):
+        load_model(tmp_path)

@@ -18,12 +18,14 @@ from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.progress import SilentProgress
 from emdenoise.results import task_record
+from emdenoise.results.mllog import write_log
 from emdenoise.results.tables import summarise_scores
+from emdenoise.results.task_record import read_record
 from emdenoise.simulation import simulate
 from emdenoise.tools.archive import write_archive
 from emdenoise.tools.check import check
 from emdenoise.tools.packages import read_submission
-from emdenoise.tools.packing import PACKAGE_FILE
+from emdenoise.tools.packing import PACKAGE_FILE, make_events
 from emdenoise.tools.study import run_study
 from emdenoise.tools.submit import submit
 
@@ -74,7 +76,9 @@ def test_scores_that_fit_each_other_but_not_the_weights_are_refused(package: Pat
     run = submission.runs[0]
     record = json.loads((run.folder / "records" / "test.json").read_text())
     results = record["results"]
-    results["per_image"]["network"]["psnr_db"] = [value + 1 for value in results["per_image"]["network"]["psnr_db"]]
+    better = [value + 1 for value in results["per_image"]["network"]["psnr_db"]]
+    results["per_image"]["network"]["psnr_db"] = better
+    results["captions"]["network"] = [f"network  {better[index]:.1f} dB" for index in (0, 3)]
     del record["record_sha256"]
     (run.folder / "records" / "test.json").write_text(json.dumps(record))
     methods = {
@@ -114,9 +118,68 @@ def test_weights_that_are_no_weights_are_refused(package: Path, tmp_path: Path) 
     reseal(tmp_path / "forged", "package.json")
     write_archive(tmp_path / "forged", tmp_path / "forged.zip")
     problems = list_problems(tmp_path / "forged.zip", tmp_path / "work")
-    assert any(
-        "its weights cannot be tested: emdenoise test: model.weights.h5: damaged" in problem for problem in problems
-    ), problems
+    assert any("its weights cannot be tested: model.weights.h5: damaged" in problem for problem in problems), problems
+
+
+def forge_training(record: dict[str, Any]) -> None:
+    results = record["results"]
+    last = results["history"][-1]
+    last["validation_loss"] /= 100
+    last["validation_psnr_db"] += 10
+    for epoch in results["history"]:
+        epoch["num_images"] *= 2
+        epoch["images_per_second"] *= 2
+        epoch["learning_rate"] /= 2
+    results["num_parameters"] += 1
+    results["num_validation_images"] += 1
+
+
+def test_what_images_and_weights_say_of_the_training_is_computed_and_not_believed(
+    package: Path, tmp_path: Path
+) -> None:
+    """A forger who writes a better training, its log, and all hashes."""
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(tmp_path / "forged")
+    submission, _ = read_submission(tmp_path / "forged")
+    assert submission is not None
+    folder = submission.runs[0].folder
+    for task, change in (("train", forge_training), ("test", forge_choice), ("download", forge_files)):
+        path = folder / "records" / f"{task}.json"
+        record = json.loads(path.read_text())
+        del record["record_sha256"]
+        change(record)
+        path.write_text(json.dumps(record))
+    preprocess = folder / "records" / "preprocess.json"
+    record = json.loads(preprocess.read_text())
+    del record["record_sha256"]
+    record["inputs"] = json.loads((folder / "records" / "download.json").read_text())["outputs"]
+    preprocess.write_text(json.dumps(record))
+    write_log(folder / "result.txt", make_events(read_record(folder, "train"), submission.system, None))
+    reseal(tmp_path / "forged", PACKAGE_FILE)
+    write_archive(tmp_path / "forged", tmp_path / "forged.zip")
+    problems = list_problems(tmp_path / "forged.zip", tmp_path / "work")
+    assert all(problem.startswith("run_0: ") for problem in problems)
+    for reason in (
+        "validation_loss of epoch 2 is ",
+        "validation_psnr_db of epoch 2 is ",
+        "num_images of epoch 1 is 8, not 4",
+        "num_images of epoch 2 is 8, not 4",
+        "learning_rate of epoch 1 is 0.005, not 0.01",
+        "learning_rate of epoch 2 is 0.005, not 0.01",
+        "num_parameters is ",
+        "num_validation_images is 3, not 2",
+        "choices of median is different: ",
+        "extra.h5 is different: ",
+    ):
+        assert any(problem.startswith(f"run_0: {reason}") for problem in problems), (reason, problems)
+
+
+def forge_choice(record: dict[str, Any]) -> None:
+    record["results"]["choices"]["median"] = "strength 99"
+
+
+def forge_files(record: dict[str, Any]) -> None:
+    record["outputs"]["extra.h5"] = "e" * 64
 
 
 def test_a_folder_without_runs_and_a_system_without_a_name_are_one_line(package: Path, tmp_path: Path) -> None:

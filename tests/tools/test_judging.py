@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,22 +18,26 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.results.tables import summarise_scores
 from emdenoise.results.task_record import TaskRecord
-from emdenoise.tools.check import tabulate_runs
+from emdenoise.tools.check import CLOCK, describe_rules, tabulate_runs
 from emdenoise.tools.judging import judge_submission
-from emdenoise.tools.packages import read_submission
+from emdenoise.tools.packages import Submission, read_submission
 from emdenoise.tools.packing import SystemDescription, build_package
 from emdenoise.training.targets import Target
 from emdenoise.workloads import WORKLOADS
-from emdenoise.workloads.contract import check_division
 from emdenoise.workloads.denoise import DENOISE
 
 TARGET = Target("psnr_db", 28.0)
+WORKLOAD = replace(DENOISE, target=TARGET)
 SPECIMENS = ["a", "a", "b", "b", "c", "c", "d", "d"]
 CONDITIONS: dict[str, Any] = {
     "doses_e_per_angstrom2": [500.0, 4000.0, 1000.0, 2000.0, 600.0, 700.0, 3000.0, 8000.0],
     "classes": ["pores", "pores", "pristine", "pristine", "", "", "pores", "pores"],
 }
 START_S = 1_900_000_000
+BY_THE_RULES = [
+    *(("closed", 5, 0, "7.7"), ("closed", 5, 1, "7.7"), ("closed", 5, 2, "did not converge")),
+    *(("open", 10, 1, "7.7"), ("open", 10, 5, "did not converge")),
+]
 SYSTEM = SystemDescription(
     submitter="Institute of Tests",
     system_name="Two cores",
@@ -56,10 +61,10 @@ def make_time(seconds: float) -> str:
     return datetime.fromtimestamp(START_S + seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> None:
+def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False, spacing_s: float = 1000.0) -> None:
     """Write what an honest run leaves: records, scores, weights; one that missed is never good enough."""
     rng = np.random.default_rng(config.seed)
-    begun = 1000.0 * config.seed
+    begun = spacing_s * config.seed
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "model.weights.h5").write_bytes(f"weights {config.seed}".encode())
     weights = hash_text(f"values {config.seed}")
@@ -83,7 +88,11 @@ def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> No
     ]
     methods = {
         name: {"psnr_db": [float(value) for value in rng.uniform(low, low + 2, 8)]}
-        for name, low in (("noisy", 13), ("gaussian", 27), ("network", 30))
+        for name, low in (("noisy", 13), *((name, 27) for name in DENOISE.baselines), ("network", 30))
+    }
+    captions = {
+        name: [f"{name}  {scores['psnr_db'][index]:.1f} dB" for index in (0, 2, 5, 7)]
+        for name, scores in methods.items()
     }
     data = {f"{split}.h5": hash_text(split) for split in ("train", "validation", "test")}
     facts: dict[str, dict[str, Any]] = {
@@ -95,13 +104,26 @@ def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> No
             "phases_s": {"train": 8.0},
             "inputs": {name: data[name] for name in ("train.h5", "validation.h5")},
             "outputs": {"weights": weights},
-            "results": {"history": history, "num_validation_images": 100, "num_continued_epochs": 0},
+            "results": {
+                "history": history,
+                "num_validation_images": 100,
+                "num_continued_epochs": 0,
+                "num_parameters": 70_000,
+                "best_epoch": 10,
+            },
         },
         "test": {
             "started_at": make_time(begun + 75),
             "duration_s": 30.0,
             "inputs": {name: data[name] for name in ("validation.h5", "test.h5")} | {"weights": weights},
-            "results": {"per_image": methods, "specimens": SPECIMENS, **CONDITIONS},
+            "results": {
+                "per_image": methods,
+                "specimens": SPECIMENS,
+                "main_metric": "psnr_db",
+                "choices": dict.fromkeys(DENOISE.baselines, "strength 2"),
+                "captions": captions,
+                **CONDITIONS,
+            },
         },
     }
     for task, changes in facts.items():
@@ -132,28 +154,30 @@ def write_run(folder: Path, config: RunConfig, *, is_missed: bool = False) -> No
     (folder / "output" / "scores.json").write_text(json.dumps(summary))
 
 
-def check_denoise(config: RunConfig) -> None:
-    check_division(config, DENOISE)
-
-
-def build(folder: Path, configs: list[RunConfig], *, num_missed: int = 0) -> Path:
+def build(folder: Path, configs: list[RunConfig], *, num_missed: int = 0, **options: float) -> Path:
     for config in configs:
-        write_run(folder / "runs" / str(config.seed), config, is_missed=config.seed < num_missed)
+        write_run(folder / "runs" / str(config.seed), config, is_missed=config.seed < num_missed, **options)
     runs = sorted((folder / "runs").iterdir())
-    build_package(runs, SYSTEM, TARGET, folder / "package")
+    build_package(runs, SYSTEM, WORKLOAD.find_target(configs[0]), folder / "package")
     return folder / "package"
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build an honest package of the closed division."""
+    return build(tmp_path_factory.mktemp("honest"), [RunConfig(seed=seed) for seed in range(5)])
+
+
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """Give an honest package of the closed division."""
-    return build(tmp_path, [RunConfig(seed=seed) for seed in range(5)])
+def package(original: Path, tmp_path: Path) -> Path:
+    """Give a copy of an honest package of the closed division."""
+    return shutil.copytree(original, tmp_path / "package")
 
 
 def judge(folder: Path) -> list[str]:
     submission, problems = read_submission(folder)
     if submission is not None:
-        problems = problems + judge_submission(submission, lambda config: TARGET, check_denoise)
+        problems = problems + judge_submission(submission, WORKLOAD)
     return problems
 
 
@@ -176,23 +200,90 @@ def test_it_is_laid_out_like_packages_of_mlperf(package: Path) -> None:
     assert (package / "closed/institute_of_tests/results/two_cores/denoise/run_4/result.txt").is_file()
 
 
-@pytest.mark.parametrize(
-    ("num_runs", "num_missed", "by_the_rules"),
-    [(5, 0, "7.7"), (5, 1, "7.7"), (5, 2, "did not converge"), (10, 1, "7.7"), (10, 5, "did not converge")],
-)
-def test_a_run_that_missed_the_target_is_told_and_counts_as_infinitely_slow(
-    num_runs: int, num_missed: int, by_the_rules: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(WORKLOADS, "denoise", replace(DENOISE, target=TARGET))
-    package = build(tmp_path, [RunConfig(seed=seed) for seed in range(num_runs)], num_missed=num_missed)
-    assert judge(package) == []
+def read(package: Path) -> Submission:
     submission, _ = read_submission(package)
     assert submission is not None
+    return submission
+
+
+@pytest.mark.parametrize(("division", "num_runs", "num_missed", "by_the_rules"), BY_THE_RULES)
+def test_a_run_that_missed_the_target_is_told_and_counts_as_infinitely_slow(
+    division: str, num_runs: int, num_missed: int, by_the_rules: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WORKLOADS, "denoise", WORKLOAD)
+    configs = [RunConfig(seed=seed, division=division) for seed in range(num_runs)]
+    package = build(tmp_path, configs, num_missed=num_missed)
+    is_refused = division == "closed" and num_missed > 1
+    missed = ", ".join(f"run_{number}" for number in range(num_missed))
+    reason = "missed the target; division closed needs a time to quality, for which all runs but one must reach it"
+    assert judge(package) == ([f"{missed} {reason}"] if is_refused else [])
+    submission = read(package)
     heading, *rows, last = tabulate_runs(submission)
     assert heading[3] == "time to validation_psnr_db 28 [s]"
     assert [row[3] for row in rows] == num_missed * ["missed"] + (num_runs - num_missed) * ["7.7"]
     assert last[3] == by_the_rules
     assert (last[4] == "did not converge") == (num_missed > 1)
+    assert describe_rules(submission) == [
+        f"Target: validation_psnr_db 28, reached by {num_runs - num_missed} of {num_runs} runs.",
+        f"Baselines: {', '.join(DENOISE.baselines)}; tuned on 8 validation images.",
+        f"Clock: {CLOCK}.",
+    ]
+
+
+def test_images_without_a_target_have_no_time_by_the_rules(tmp_path: Path) -> None:
+    data = RunConfig().data.model_copy(update={"source": "em_graphene_sim"})
+    submission = read(build(tmp_path, [RunConfig(seed=seed, data=data) for seed in range(5)]))
+    heading, *_, last = tabulate_runs(submission)
+    assert heading[3] == "training [s]"
+    assert last == ["by the rules", "", "", "–", "–"]
+    target, _, clock = describe_rules(submission)
+    assert target == "Target: none for these images, so there is no time to quality."
+    assert clock == "Clock: of the whole training; it is compared with nothing."
+
+
+def test_trainings_at_the_same_time_on_a_system_of_one_node_are_refused(tmp_path: Path) -> None:
+    """Each takes 40 s, and the next one begins 39 s or 20 s after it did; clocks may be off by 2 s."""
+    configs = [RunConfig(seed=seed, division="open") for seed in range(3)]
+    assert judge(build(tmp_path / "just", configs, spacing_s=39.0)) == []
+    assert judge(build(tmp_path / "over", configs, spacing_s=20.0)) == [
+        "run_1 was trained while run_0 was, on a system of one node",
+        "run_2 was trained while run_1 was, on a system of one node",
+    ]
+
+
+def write_pretrained(folder: Path, **changes: Any) -> Path:
+    """Pack a run of the open division with two epochs of pretraining, 2.5 s each."""
+    config = RunConfig.model_validate_json('{"division": "open", "pretraining": {"method": "denoise", "epochs": 2}}')
+    write_run(folder / "runs" / "0", config)
+    path = folder / "runs" / "0" / "output" / "records" / "train.json"
+    record = json.loads(path.read_text())
+    epochs = [dict(epoch, started_at_ms=0) for epoch in record["results"]["history"][:2]]
+    record["phases_s"]["pretrain"] = 5.0
+    record["results"]["pretraining"] = {"history": epochs, "duration_s": 5.0, "is_reused": False, **changes}
+    path.write_text(json.dumps(record))
+    build_package([folder / "runs" / "0"], SYSTEM, TARGET, folder / "package")
+    return folder / "package"
+
+
+def test_pretraining_counts_as_time_to_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORKLOADS, "denoise", WORKLOAD)
+    package = write_pretrained(tmp_path)
+    assert judge(package) == []
+    assert tabulate_runs(read(package))[1][3] == "12.7", "7.7 s of training after 5 s of pretraining"
+    assert describe_rules(read(package))[2].endswith("with every validation, and the pretraining.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"duration_s": 0.0}, "run_0: the pretraining takes another time than its epochs"),
+        ({"duration_s": 2.5, "history": []}, "run_0: train.json: results.pretraining.history"),
+        ({"duration_s": -5.0}, "run_0: train.json: results.pretraining.duration_s"),
+    ],
+)
+def test_a_pretraining_whose_clock_does_not_count_is_refused(changes: Any, reason: str, tmp_path: Path) -> None:
+    problems = judge(write_pretrained(tmp_path, **changes))
+    assert any(problem.startswith(reason) for problem in problems), problems
 
 
 class Tamper:
@@ -241,6 +332,28 @@ class Tamper:
 
     def write(self, name: str, text: str, run: int = 0) -> None:
         (self.runs / f"run_{run}" / name).write_text(text)
+
+    def replace(self, name: str, before: str, after: str, run: int = 0) -> None:
+        path = self.runs / f"run_{run}" / name
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after, 1))
+
+    def leave_out(self, method: str, run: int = 0) -> None:
+        """Compare with one method fewer, and compute all scores again."""
+
+        def change(record: Any) -> None:
+            for part in ("per_image", "choices", "captions"):
+                del record["results"][part][method]
+
+        self.edit("records/test.json", change, run)
+        results = json.loads((self.runs / f"run_{run}" / "records" / "test.json").read_text())["results"]
+        scores = {
+            name: ImageScores({metric: np.array(values) for metric, values in metrics.items()}, 100.0)
+            for name, metrics in results["per_image"].items()
+        }
+        summary = summarise_scores(RunConfig(seed=run), scores, SPECIMENS, **CONDITIONS)
+        self.write("scores.json", json.dumps(summary), run)
 
     def reseal(self) -> None:
         files = {
@@ -545,11 +658,178 @@ SEALED: dict[str, tuple[Callable[[Tamper], object], str]] = {
     ),
     "work without end": (
         lambda it: it.edit_settings("evaluation", num_resamples=1_000_000_000),
-        "asks for more images or resamples than a judge makes",
+        "asks for 4e+09 evaluation.num_resamples × specimens; a judge makes at most 20000000",
     ),
     "images without end": (
         lambda it: it.edit("records/test.json", set_item("results", "specimens", value=100_000 * ["a"])),
         "test.json: results.specimens",
+    ),
+    "the best classical method left out": (
+        lambda it: it.leave_out("wiener"),
+        "run_0: scores are of absf, bragg, butterworth, gaussian, median, network, nlm, noisy, tv, wavelet, expected",
+    ),
+    "choices left out": (
+        lambda it: it.edit("records/test.json", lambda record: record["results"]["choices"].pop("tv")),
+        "run_0: choices are of",
+    ),
+    "a metric of its own": (
+        lambda it: it.edit("records/test.json", set_item("results", "per_image", "network", "beauty", value=8 * [1.0])),
+        "beauty is no metric",
+    ),
+    "another main metric": (
+        lambda it: it.edit("records/test.json", set_item("results", "main_metric", value="ssim")),
+        "its metrics are not those of workload denoise",
+    ),
+    "a better caption": (
+        lambda it: it.edit(
+            "records/test.json", set_item("results", "captions", "network", 1, value="network  99.9 dB")
+        ),
+        "run_0: the caption 'network  99.9 dB' is not the score of image 2",
+    ),
+    "a caption left out": (
+        lambda it: it.edit("records/test.json", lambda record: record["results"]["captions"]["noisy"].pop()),
+        "noisy has 3 captions of 4",
+    ),
+    "the classical methods switched off": (
+        lambda it: it.edit_settings("evaluation", baselines=[]),
+        "evaluation.baselines is (), fixed to None",
+    ),
+    "a setting that graphene does not read, to switch the target off": (
+        lambda it: it.edit_settings("data", tile_size_px=512),
+        "data.tile_size_px is 512, fixed to 256",
+    ),
+    "another scale, to switch the target off": (
+        lambda it: it.edit_settings("data", scale_factor=0.5),
+        "data.scale_factor is 0.5, fixed to 1.0",
+    ),
+    "a target that two runs did not reach": (
+        lambda it: [
+            it.edit(
+                "records/train.json",
+                lambda record: [epoch.update(validation_psnr_db=9.0) for epoch in record["results"]["history"]],
+                run,
+            )
+            for run in (1, 3)
+        ],
+        "run_1, run_3 missed the target; division closed needs a time to quality",
+    ),
+    "an end before the loss had stopped falling": (
+        lambda it: (
+            it.edit_settings("training", early_stopping_epochs=3),
+            it.edit("records/train.json", lambda record: record["results"]["history"].__delitem__(slice(6, None))),
+        ),
+        "has 6 of 10 epochs",
+    ),
+    "an end long after the loss had stopped falling": (
+        lambda it: (
+            it.edit_settings("training", early_stopping_epochs=3),
+            it.edit("records/train.json", set_item(*HISTORY, 1, "validation_loss", value=1e-9)),
+        ),
+        "has 10 of 10 epochs",
+    ),
+    "the weights of another epoch": (
+        lambda it: it.edit("records/train.json", set_item("results", "best_epoch", value=3)),
+        "has the weights of epoch 3, which must be those of epoch 10",
+    ),
+    "a part of negative length": (
+        lambda it: it.edit("records/train.json", set_item("phases_s", "train", value=-50.0)),
+        "a clock of train shows no time",
+    ),
+    "a part of no length that is a number": (
+        lambda it: it.edit("records/train.json", set_item("phases_s", "train", value=float("nan"))),
+        "a clock of train shows no time",
+    ),
+    "a task without end": (
+        lambda it: it.edit("records/download.json", set_item("duration_s", value=float("inf"))),
+        "a clock of download shows no time",
+    ),
+    "a start without a time zone": (
+        lambda it: it.edit("records/train.json", set_item("started_at", value="2030-03-17T17:47:10")),
+        "a task has no time at which it started",
+    ),
+    "a start before all calendars": (
+        lambda it: it.edit("records/train.json", set_item("started_at", value="0001-01-01T00:00:00+23:59")),
+        "train started before preprocess ended",
+    ),
+    "trained before its images were made": (
+        lambda it: it.edit("records/train.json", set_item("started_at", value=make_time(5))),
+        "train started before preprocess ended",
+    ),
+    "two runs at a time on one machine": (
+        lambda it: it.edit("records/train.json", set_item("started_at", value=make_time(50)), 1),
+        "run_1 was trained while run_0 was, on a system of one node",
+    ),
+    "a record with two durations": (
+        lambda it: it.replace("records/train.json", "{", '{"duration_s": 1.0, '),
+        "train.json is no JSON: duration_s stands twice",
+    ),
+    "scores with two means": (
+        lambda it: it.replace("scores.json", '{"mean"', '{"mean": 99.0, "mean"'),
+        "scores.json cannot be read: mean stands twice",
+    ),
+    "a description with two hashes": (
+        lambda it: it.replace("model/model.json", "{", '{"file_sha256": "", '),
+        "weights, training and test do not belong together",
+    ),
+    "a log with two values": (
+        lambda it: it.replace("result.txt", '"value": ', '"value": "Mine", "value": '),
+        "result.txt cannot be compared with the record: value stands twice",
+    ),
+    "a log with another type of event": (
+        lambda it: it.replace("result.txt", "POINT_IN_TIME", "INTERVAL_START"),
+        "result.txt does not follow",
+    ),
+    "a log of another namespace": (
+        lambda it: it.replace("result.txt", '"namespace": ""', '"namespace": "mine"'),
+        "result.txt does not follow",
+    ),
+    "a log nested without end": (
+        lambda it: it.write("result.txt", ":::MLLOG " + 100_000 * "["),
+        "result.txt cannot be compared with the record",
+    ),
+    "a record of a task nested without end": (
+        lambda it: it.write("records/train.json", 100_000 * "["),
+        "train.json is no JSON",
+    ),
+    "a number of 400 digits": (
+        lambda it: it.replace("records/train.json", '"num_images":600', f'"num_images":1{400 * "0"}'),
+        "train.json is no JSON: a number of 401 digits",
+    ),
+    "a number as text": (
+        lambda it: it.edit("records/train.json", set_item(*HISTORY, 0, "num_images", value="600")),
+        "train.json: results.history.0.num_images: Input should be a valid integer",
+    ),
+    "a metric as text": (
+        lambda it: it.edit("records/train.json", set_item(*HISTORY, 0, "validation_psnr_db", value="40")),
+        "train.json: results.history.0.validation_psnr_db: Input should be a valid number",
+    ),
+    "a speed beyond all numbers": (
+        lambda it: it.edit("scores.json", set_item("methods", "network", "images_per_second", value=10**29)),
+        "scores.json does not follow",
+    ),
+    "accelerators that are a number": (
+        lambda it: it.edit("records/train.json", set_item("environment", "accelerators", value=3)),
+        "train.json: environment.accelerators: Input should be a valid list",
+    ),
+    "validation images without end": (
+        lambda it: it.edit_settings("simulation", num_validation=50_000_000),
+        "asks for 50000700 simulated images; a judge makes at most",
+    ),
+    "pixels without end": (
+        lambda it: it.edit_settings("simulation", image_size_px=4096),
+        "simulated pixels; a judge makes at most",
+    ),
+    "atoms without end": (
+        lambda it: it.edit_settings("simulation", pixel_size_angstrom=[900.0, 1000.0]),
+        "simulated Å²; a judge makes at most",
+    ),
+    "single images without end": (
+        lambda it: it.edit_settings("evaluation", num_latency_images=10**9),
+        "asks for 1e+09 evaluation.num_latency_images",
+    ),
+    "tuning without end": (
+        lambda it: it.edit_settings("evaluation", num_tuning_images=10**9),
+        "asks for 1e+09 evaluation.num_tuning_images",
     ),
     "no package.json": (lambda it: (it.folder / "package.json").write_text("[]"), "package.json"),
 }

@@ -10,7 +10,7 @@ import pytest
 from emdenoise.tools.verdicts import Finding, compare_results, find_worst
 
 WriteRun = Callable[..., Path]
-TASKS = ("preprocess", "train", "test")
+TASKS = ("download", "preprocess", "train", "test")
 
 
 @pytest.fixture
@@ -166,3 +166,68 @@ def test_scores_that_agree_in_the_mean_alone_are_different(change: Callable[...,
         scores[0], scores[1] = scores[0] + 2, scores[1] - 2
 
     assert find(change(edit), "gaussian psnr_db").verdict == "different"
+
+
+def test_a_method_that_the_given_result_leaves_out_is_different(change: Callable[..., list[Finding]]) -> None:
+    def edit(records: dict[str, Any]) -> None:
+        records["test"]["results"]["per_image"]["wiener"] = {"psnr_db": [28.0, 28.0, 28.0]}
+
+    assert find(change(edit), "wiener psnr_db").detail == "is only in the new result"
+
+
+@pytest.mark.parametrize("task", ["download", "preprocess"])
+def test_files_that_one_result_alone_has_are_different(task: str, change: Callable[..., list[Finding]]) -> None:
+    def edit(records: dict[str, Any]) -> None:
+        records[task]["outputs"]["extra.h5"] = "f" * 64
+
+    assert find(change(edit), "extra.h5").verdict == "different"
+
+
+@pytest.mark.parametrize(
+    ("is_same_machine", "verdict"), [(True, "different"), (False, "within tolerance")], ids=["same", "other"]
+)
+@pytest.mark.parametrize("name", ["choices", "captions"])
+def test_choices_and_captions_are_equal_on_the_same_type_of_machine(
+    name: str, is_same_machine: bool, verdict: str, change: Callable[..., list[Finding]]
+) -> None:
+    def edit(records: dict[str, Any]) -> None:
+        records["test"]["results"][name]["gaussian"] = "another"
+        if not is_same_machine:
+            set_machine(records)
+
+    assert find(change(edit), f"{name} of gaussian").verdict == verdict
+
+
+def test_choices_of_another_method_are_different_on_every_machine(change: Callable[..., list[Finding]]) -> None:
+    def edit(records: dict[str, Any]) -> None:
+        set_machine(records)
+        records["test"]["results"]["choices"]["mine"] = "the best"
+
+    assert find(change(edit), "choices of mine").verdict == "different"
+
+
+@pytest.mark.parametrize(
+    ("confusion", "is_same_machine", "verdict"),
+    [
+        ([[900, 100], [10, 90]], True, "equal"),
+        ([[899, 101], [10, 90]], True, "different"),
+        ([[899, 101], [10, 90]], False, "within tolerance"),
+        ([[800, 200], [10, 90]], False, "different"),
+        ([[890, 100], [20, 90]], False, "different"),
+        ([[900, 100, 0], [10, 90, 0]], False, "different"),
+        (None, False, "different"),
+    ],
+)
+def test_a_confusion_has_the_same_truth_everywhere_and_the_same_answers_on_the_same_type_of_machine(
+    confusion: Any, is_same_machine: bool, verdict: str, write_run: WriteRun, tmp_path: Path
+) -> None:
+    original = write_run(*TASKS)
+    records = {task: json.loads((original / "records" / f"{task}.json").read_text()) for task in TASKS}
+    records["test"]["results"]["confusion"] = [[900, 100], [10, 90]]
+    write(original, records)
+    records["test"]["results"]["confusion"] = confusion
+    if not is_same_machine:
+        set_machine(records)
+    write(tmp_path / "copy", records)
+    findings = compare_results(original, tmp_path / "copy", tmp_path / "copy", is_trained_again=False)
+    assert find(findings, "confusion").verdict == verdict

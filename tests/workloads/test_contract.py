@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
+from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.training.targets import Target
-from emdenoise.workloads import WORKLOADS
+from emdenoise.workloads import WORKLOADS, contract
 from emdenoise.workloads.contract import Workload, check_division, list_fixed_settings
 
 TARGET = Target("psnr_db", 30.0)
 FREE = {
+    "": {"workload", "division", "seed", "num_processes"},
     "data": {"mirror"},
-    "pretraining": set(PretrainingSettings.model_fields) - {"method"},  # nothing reads them without a method
     "training": {
         *("epochs", "batch_size", "precision", "deterministic", "early_stopping_epochs", "read_ahead", "last_batch"),
         *("learning_rate", "schedule", "warmup_fraction", "beta_1", "beta_2", "epsilon"),
@@ -111,11 +111,19 @@ def test_a_mirror_has_the_same_images_and_the_same_target() -> None:
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 def test_every_setting_is_fixed_in_the_closed_division_or_free_for_a_reason(workload: Workload) -> None:
-    fixed = set(list_fixed_settings(workload, "graphene"))
-    for section in ("data", "simulation", "model", "pretraining", "training", "evaluation"):
-        names = set(type(getattr(RunConfig(), section)).model_fields)
-        own = {name.removeprefix(f"{section}.") for name in fixed if name.startswith(f"{section}.")}
-        assert own == names - FREE.get(section, set()), section
+    found = set(list_fixed_settings(workload, "graphene"))
+    expected = set()
+    for section, value in RunConfig():
+        names = set(type(value).model_fields) if hasattr(type(value), "model_fields") else set()
+        expected |= {f"{section}.{name}" for name in names - FREE.get(section, set())}
+        expected |= {section} - FREE[""] if not names else set()
+    assert found == expected
+
+
+def test_a_setting_that_somebody_adds_is_fixed_until_it_is_declared_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "FREE_SETTINGS", tuple(set(contract.FREE_SETTINGS) - {"training.epsilon"}))
+    with pytest.raises(SettingsError, match=r"^division closed: training\.epsilon is 0\.1, fixed to 1e-07; keep"):
+        check(make_closed(training={"epsilon": 0.1}))
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
