@@ -20,7 +20,7 @@ import click
 
 from emdenoise import __version__
 from emdenoise.config.loading import read_change
-from emdenoise.errors import EMDenoiseError, SettingsError, StorageError
+from emdenoise.errors import EMDenoiseError, ResourceError, SettingsError, StorageError
 from emdenoise.processes import find_processes
 from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS, Outcome
@@ -262,7 +262,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
     except MemoryError:
         log.exception("%s failed", name)
         click.echo(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.", err=True)
-        return StorageError.exit_code
+        return ResourceError.exit_code
     except Exception:
         log.exception("%s failed", name)
         click.echo(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.", err=True)

@@ -4,6 +4,7 @@ Each becomes one line on stderr and an exit code of its own; the traceback goes 
 A wrong call inside the code is a `ValueError` or `TypeError`, never one of these.
 """
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ EXIT_REFUTED = 10
 """Exit code of a command that judges a result, where the result is wrong."""
 HDF5_WRITE_ERROR = "file write failed"
 """In the text of the errors with which HDF5 says that the disk is full; some of them are RuntimeErrors."""
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""Errors of the system that a larger limit of the process mends."""
+SHORTAGE_REMEDY = "close other programs or raise the limit (`ulimit -a` shows it), and run the task again."
 
 
 class EMDenoiseError(Exception):
@@ -72,6 +77,23 @@ class PackageError(EMDenoiseError):
     exit_code = 9
 
 
+class DivergenceError(EMDenoiseError):
+    """The loss of a training is no finite number any more, so what the network has learned is lost."""
+
+    exit_code = 11
+
+
+class ResourceError(EMDenoiseError):
+    """The machine lacks what a task needs while it runs: memory, memory of its accelerator, or open files."""
+
+    exit_code = 12
+
+
+def describe_shortage(error: OSError) -> str | None:
+    """Say in the system's words what the machine lacks; None where the error is another one."""
+    return error.strerror if error.errno in SHORTAGES else None
+
+
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn an error of the system while `path` is written into a `StorageError` that says what to do."""
@@ -80,10 +102,13 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and HDF5_WRITE_ERROR not in str(error):
             raise
-        raise StorageError(
-            f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}; "
-            "free space or give a folder that you may write, and run the task again."
-        ) from error
+        problem = f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}"
+        if isinstance(error, OSError) and describe_shortage(error):
+            raise ResourceError(f"{problem}; {SHORTAGE_REMEDY}") from error
+        remedy = "free space or give a folder that you may write"
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            remedy = "give it a shorter name"
+        raise StorageError(f"{problem}; {remedy}, and run the task again.") from error
 
 
 def _explain_os_error(error: OSError | RuntimeError) -> str:

@@ -159,7 +159,7 @@ def test_an_interruption_is_one_line_and_exit_code_130(tmp_path: Path, capfd: py
 
 
 def test_too_little_memory_is_one_line_that_names_a_remedy(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_task("train", failing(MemoryError()), tmp_path, {}) == errors.StorageError.exit_code
+    assert run_task("train", failing(MemoryError()), tmp_path, {}) == errors.ResourceError.exit_code
     assert capfd.readouterr().err.splitlines() == [
         "emdenoise train: out of memory; use a smaller training.batch_size or smaller images."
     ]
