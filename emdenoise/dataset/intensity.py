@@ -79,9 +79,9 @@ class IntensityScale:
 
 
 def choose_scale(noisy: Sequence[FloatImage], clean: Sequence[FloatImage] = ()) -> IntensityScale:
-    """Choose one scale for all images of a file and for their truth.
+    """Choose one scale for all images of a file.
 
-    Truth comes into [0, 1]. Of noisy images without truth the brightest and darkest 0.1 % may lie outside.
+    Clean images come into [0, 1]. Of noisy ones the brightest and darkest 0.1 % may lie outside.
 
     Parameters
     ----------

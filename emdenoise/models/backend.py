@@ -89,20 +89,20 @@ def explain_memory(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, *_list_device_errors()) as error:
+    except _list_memory_errors() as error:
         if not isinstance(error, MemoryError) and not MEMORY_MESSAGES.search(str(error)):
             raise
         place = "the memory" if isinstance(error, MemoryError) else f"the memory of {describe_device()}"
         raise ResourceError(f"{place} is too small for this network and these images; use {remedy}.") from error
 
 
-def _list_device_errors() -> tuple[type[Exception], ...]:
-    """List what the backend raises where a device fails; those of JAX and PyTorch are of this kind."""
+def _list_memory_errors() -> tuple[type[Exception], ...]:
+    """List what Python and the backend raise for want of memory, among others; JAX and PyTorch a `RuntimeError`."""
     if keras.backend.backend() != "tensorflow":
-        return (RuntimeError,)
+        return MemoryError, RuntimeError
     import tensorflow
 
-    return RuntimeError, tensorflow.errors.OpError
+    return MemoryError, RuntimeError, tensorflow.errors.OpError
 
 
 def describe_device() -> str:
