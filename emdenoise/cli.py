@@ -4,7 +4,9 @@ What libraries print goes to the log of the task; a person sees our lines, a pro
 line that says what to do.
 """
 
+import errno
 import inspect
+import io
 import logging
 import os
 import re
@@ -20,8 +22,8 @@ import click
 
 from emdenoise import __version__
 from emdenoise.config.loading import read_change
-from emdenoise.errors import EMDenoiseError, ResourceError, SettingsError, StorageError
-from emdenoise.processes import find_processes
+from emdenoise.errors import EMDenoiseError, ResourceError, SettingsError, StorageError, explain_system_error
+from emdenoise.processes import ALONE, ProcessGroup, find_processes
 from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS, Outcome
 from emdenoise.tools import TOOLS
@@ -77,6 +79,10 @@ MEANINGS = {
 OTHER_NAMES = {"predict": {"model_dir": "--network", "predicted_file": "--output"}}
 """Shorter names of options, by command."""
 EXIT_INTERRUPTED = 130
+SHARED_TASKS = ("train",)
+"""What several processes do together."""
+SYSTEM_ERRORS = {*errno.errorcode} - {errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EFAULT}
+"""Errors of the system that are its state, and no fault of the program."""
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -160,6 +166,22 @@ class ConsoleProgress:
         self._console.print(f"{phase}: {done}{of_total} {note}".rstrip(), markup=False)
 
 
+class Screen(io.FileIO):
+    """Where a person looks. What is written after nobody looks any more is dropped, and the task goes on.
+
+    That is so behind ``| head``, after the terminal was closed, and with a closed standard output.
+    """
+
+    def write(self, data: Any) -> int:
+        """Write all of the data, or drop it."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+                raise
+            return len(data)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="emdenoise")
 def main() -> None:
@@ -234,11 +256,12 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
     int
         That of the outcome or of the error, or 130 after an interruption.
     """
+    _open_standard_streams()
     log_path = Path(os.devnull) if log_dir is None else log_dir / f"{name}.log"
     log = logging.getLogger("emdenoise")
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     try:
-        group = find_processes()
+        group = _find_group(name)
         if log_dir is not None and not group.is_leader:
             log_path = log_dir / f"{name}.{group.rank}.log"
         with (
@@ -253,20 +276,48 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
             return outcome.exit_code
     except EMDenoiseError as error:
         log.exception("%s failed", name)
-        click.echo(f"emdenoise {name}: {error}", err=True)
+        _tell(f"emdenoise {name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         log.exception("%s was interrupted", name)
-        click.echo(f"emdenoise {name}: interrupted; run the task again and it goes on.", err=True)
+        _tell(f"emdenoise {name}: interrupted; run the task again and it goes on.")
         return EXIT_INTERRUPTED
     except MemoryError:
         log.exception("%s failed", name)
-        click.echo(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.", err=True)
+        _tell(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.")
         return ResourceError.exit_code
-    except Exception:
+    except Exception as error:
         log.exception("%s failed", name)
-        click.echo(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.", err=True)
+        if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+            found = explain_system_error(error)
+            _tell(f"emdenoise {name}: {found}")
+            return found.exit_code
+        _tell(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.")
         raise
+
+
+def _find_group(name: str) -> ProcessGroup:
+    """Find the processes that do a task together; only a training needs the launcher's variables to be right."""
+    try:
+        return find_processes()
+    except SettingsError:
+        if name in SHARED_TASKS:
+            raise
+        return ALONE
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # nobody looks any more
+        click.echo(line, err=True)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed: else the next file that is opened gets the number of a standard stream."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 @contextmanager
@@ -277,7 +328,7 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
     """
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        log_file = log_path.open("a", encoding="utf-8")
+        log_file = log_path.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise StorageError(
             f"{log_path} cannot be written: {error.strerror}; free space or give a --log_dir that you may write."
@@ -288,22 +339,27 @@ def _capture_output(log_path: Path) -> Iterator[IO[str]]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.raiseExceptions = False  # a log on a full disk must not hide the line that says so
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush_standard_streams()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    screen = io.BufferedWriter(Screen(os.dup(1), "w"))
+    stream = io.TextIOWrapper(screen, encoding="utf-8", errors="backslashreplace", line_buffering=True)
     try:
         for descriptor in (1, 2):
             os.dup2(log_file.fileno(), descriptor)
         yield stream
     finally:
-        with suppress(OSError):  # the disk of the log may be full
-            sys.stdout.flush()
-            sys.stderr.flush()
+        _flush_standard_streams()
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)
         stream.close()
+
+
+def _flush_standard_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # the disk of the log may be full, or nobody looks any more
+            if stream is not None:  # the caller closed it
+                stream.flush()
 
 
 for _name, _task in [*TASKS.items(), *TOOLS.items()]:

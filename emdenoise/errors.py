@@ -17,6 +17,9 @@ HDF5_WRITE_ERROR = "file write failed"
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """Errors of the system that a larger limit of the process mends."""
+REMEDIES = {errno.ENAMETOOLONG: "give it a shorter name", errno.EISDIR: "give the name of a file"}
+"""What to do after errors of the system that tell it."""
+WRITING_REMEDY = "free space or give a folder that you may write"
 SHORTAGE_REMEDY = "close other programs or raise the limit (`ulimit -a` shows it), and run the task again."
 
 
@@ -89,11 +92,6 @@ class ResourceError(EMDenoiseError):
     exit_code = 12
 
 
-def describe_shortage(error: OSError) -> str | None:
-    """Say in the system's words what the machine lacks; None where the error is another one."""
-    return error.strerror if error.errno in SHORTAGES else None
-
-
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn an error of the system while `path` is written into a `StorageError` that says what to do."""
@@ -102,13 +100,37 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and HDF5_WRITE_ERROR not in str(error):
             raise
-        problem = f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}"
-        if isinstance(error, OSError) and describe_shortage(error):
-            raise ResourceError(f"{problem}; {SHORTAGE_REMEDY}") from error
-        remedy = "free space or give a folder that you may write"
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            remedy = "give it a shorter name"
-        raise StorageError(f"{problem}; {remedy}, and run the task again.") from error
+        shown = f"{path.parent.name}/{path.name}"
+        raise explain_system_error(error, f"{shown} cannot be written", WRITING_REMEDY) from error
+
+
+def explain_system_error(
+    error: OSError | RuntimeError, problem: str = "", remedy: str = "check it and its permissions"
+) -> EMDenoiseError:
+    """Say in one line what the system refuses.
+
+    Parameters
+    ----------
+    error : OSError or RuntimeError
+    problem : str
+        What cannot be done; by default, that the file of the error cannot be used.
+    remedy : str
+        What to do, where the error does not tell.
+
+    Returns
+    -------
+    StorageError or ResourceError
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    said = f"{problem or f'{_name_file(error)} cannot be used'}: {_explain_os_error(error)}"
+    if code in SHORTAGES:
+        return ResourceError(f"{said}; {SHORTAGE_REMEDY}")
+    return StorageError(f"{said}; {REMEDIES.get(code, remedy)}, and run the task again.")
+
+
+def _name_file(error: OSError | RuntimeError) -> str:
+    name = getattr(error, "filename", None)
+    return "a file" if name is None else str(name)
 
 
 def _explain_os_error(error: OSError | RuntimeError) -> str:

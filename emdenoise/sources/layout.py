@@ -105,7 +105,12 @@ def join_names(names: Sequence[str]) -> str:
 def _list_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.glob("[!.]*") if path.is_file() and is_image_file(path))
+    found = sorted(path for path in folder.glob("[!.]*") if path.is_file() and is_image_file(path))
+    for path in found:
+        if any("\ud800" <= character <= "\udfff" for character in path.name):  # bytes that are no text
+            shown = path.name.encode(errors="backslashreplace").decode()
+            raise DataError(f"{folder.name}/: the name of {shown} is not UTF-8, as records must be; rename the file.")
+    return found
 
 
 def _find_subfolders(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emdenoise.errors import MissingInputError, SettingsError
-from emdenoise.files.locks import hold_folders
+from emdenoise.files.atomic import name_partial
+from emdenoise.files.locks import hold_folders, lock_file
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
 from emdenoise.tools.restoration import TrainedNetwork
@@ -122,8 +123,8 @@ def _predict_file(network: TrainedNetwork, image: Path, result: Path, progress: 
     from emdenoise.files.pictures import write_pictures
     from emdenoise.tools.staging import stage_images
 
-    scratch = result.with_name(f".partial-{result.name}.noisy.h5")
-    with stage_images(image, scratch, network.settings) as staged:
+    scratch = name_partial(result, ".noisy.h5")
+    with lock_file(result), stage_images(image, scratch, network.settings) as staged:
         shape = staged.noisy.shape
         write_pictures(
             result,

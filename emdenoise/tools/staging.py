@@ -148,9 +148,13 @@ def stage_arrays(
 
 
 def check_is_file(path: Path) -> None:
-    """Raise `MissingInputError` if there is no such file."""
+    """Raise `MissingInputError` if there is no such file, `DataError` if it may not be read."""
     if not path.is_file():
         raise MissingInputError(f"{path} is not there; give a file that exists.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions.") from error
 
 
 def _stage(
