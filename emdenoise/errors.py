@@ -121,7 +121,7 @@ def explain_system_error(
     -------
     StorageError or ResourceError
     """
-    code = error.errno if isinstance(error, OSError) else None
+    code = error.errno or 0 if isinstance(error, OSError) else 0
     said = f"{problem or f'{_name_file(error)} cannot be used'}: {_explain_os_error(error)}"
     if code in SHORTAGES:
         return ResourceError(f"{said}; {SHORTAGE_REMEDY}")

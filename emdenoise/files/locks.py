@@ -26,7 +26,7 @@ except ImportError:  # neither Linux nor macOS
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 LOCK_FILE = ".emdenoise-lock"
-NUM_TRIES, SECONDS_BETWEEN_TRIES = 5, 0.05
+NUM_TRIES, SECONDS_BETWEEN_TRIES = 10, 0.02
 """Who lets go of a lock may be removing its file at this moment."""
 
 
@@ -75,7 +75,7 @@ def lock_file(path: Path) -> Iterator[None]:
 @contextmanager
 def _hold(place: Path, *, is_written: bool, name: str, other: str) -> Iterator[None]:
     descriptor = None
-    for number in range(NUM_TRIES):
+    for number in range(NUM_TRIES if fcntl is not None else 0):
         try:
             descriptor = _take(place, is_written=is_written)
             break
@@ -93,37 +93,32 @@ def _hold(place: Path, *, is_written: bool, name: str, other: str) -> Iterator[N
 
 
 def _take(place: Path, *, is_written: bool) -> int | None:
-    """Take a lock; gives its descriptor, or None where there are no locks, or nobody can write.
+    """Take a lock; gives its descriptor, or None where locks do not work, or nobody can write.
 
     Raises
     ------
     BlockingIOError
         If somebody else has it.
     """
-    if fcntl is None:
-        return None
-    while True:
-        try:
-            with explain_os_errors(place.parent):
-                descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-        except StorageError:
-            if is_written:
-                raise
-            return None
-        is_kept = False
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            is_kept = _is_there(place, descriptor)
-            if is_kept:
-                return descriptor
-        except BlockingIOError:
+    try:
+        with explain_os_errors(place.parent):
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    except StorageError:
+        if is_written:
             raise
-        except OSError as error:
-            _tell_of_no_locks(place.parent.name, error.strerror or str(error))
-            return None
-        finally:
-            if not is_kept:
-                os.close(descriptor)
+        return None
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        _tell_of_no_locks(place.parent.name, error.strerror or str(error))
+        return None
+    if not _is_there(place, descriptor):
+        os.close(descriptor)
+        raise BlockingIOError(f"{place.name} was removed by the one who held it")
+    return descriptor
 
 
 def _is_there(place: Path, descriptor: int) -> bool:

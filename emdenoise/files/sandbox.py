@@ -63,8 +63,8 @@ def call_sandboxed(call: Callable[[], Result], *, name: str, num_bytes: int = 0,
         reason, cause = f"reading it takes more than {memory_bytes / 2**30:.3g} GiB of memory", error
     except WorkerNotStartedError as error:
         raise ResourceError(
-            f"{name}: the process that reads files does not start; expected a second Python, {sys.executable or '?'}; the "
-            "log says why: free memory, raise a limit (`ulimit -a` shows it), or mend the installation."
+            f"{name}: the process that reads files does not start; expected a second Python, {sys.executable or '?'}; "
+            "the log says why: free memory, raise a limit (`ulimit -a` shows it), or mend the installation."
         ) from error
     except WorkerDiedError as error:
         reason, cause = f"reading it crashed or took longer than {seconds} s", error

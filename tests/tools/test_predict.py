@@ -138,7 +138,8 @@ def test_of_two_predictions_into_one_file_one_is_refused_and_the_result_is_of_th
     for image, alone in zip(images, results, strict=True):
         options = ("--network", model_dir, "--output", alone, "--log-dir", tmp_path / "logs")
         with run_predict(image, *options) as process:
-            assert process.communicate() and process.returncode == 0
+            process.communicate()
+            assert process.returncode == 0
     with ExitStack() as stack:
         running = [
             stack.enter_context(
@@ -148,9 +149,7 @@ def test_of_two_predictions_into_one_file_one_is_refused_and_the_result_is_of_th
         ]
         said = [process.communicate() for process in running]
     codes = [process.returncode for process in running]
-    assert sorted(codes) in ([0, StorageError.exit_code], [0, 0]), (
-        said
-    )  # both where one was done before the other began
+    assert sorted(codes) in ([0, StorageError.exit_code], [0, 0]), said  # 0 and 0 where one began after the other
     for code, (_, complaint) in zip(codes, said, strict=True):
         if code:
             assert "result.tif is in use by another task; wait until it ends" in complaint
