@@ -22,7 +22,14 @@ import click
 
 from emdenoise import __version__
 from emdenoise.config.loading import read_change
-from emdenoise.errors import EMDenoiseError, ResourceError, SettingsError, StorageError, explain_system_error
+from emdenoise.errors import (
+    MEMORY_MESSAGES,
+    EMDenoiseError,
+    ResourceError,
+    SettingsError,
+    StorageError,
+    explain_system_error,
+)
 from emdenoise.processes import ALONE, ProcessGroup, find_processes
 from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS, Outcome
@@ -282,14 +289,9 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
         log.exception("%s was interrupted", name)
         _tell(f"emdenoise {name}: interrupted; run the task again and it goes on.")
         return EXIT_INTERRUPTED
-    except MemoryError:
-        log.exception("%s failed", name)
-        _tell(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.")
-        return ResourceError.exit_code
     except Exception as error:
         log.exception("%s failed", name)
-        if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
-            found = explain_system_error(error)
+        if (found := _explain(error)) is not None:
             _tell(f"emdenoise {name}: {found}")
             return found.exit_code
         _tell(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.")
@@ -304,6 +306,15 @@ def _find_group(name: str) -> ProcessGroup:
         if name in SHARED_TASKS:
             raise
         return ALONE
+
+
+def _explain(error: Exception) -> EMDenoiseError | None:
+    """Explain an error that is no fault of the program, from whatever library it comes."""
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        return explain_system_error(error)
+    if isinstance(error, MemoryError) or MEMORY_MESSAGES.search(str(error)):
+        return ResourceError("out of memory; use a smaller training.batch_size or smaller images.")
+    return None
 
 
 def _tell(line: str) -> None:

@@ -15,6 +15,10 @@ EXIT_REFUTED = 10
 HDF5_WRITE_ERROR = "file write failed"
 """In the text of the errors with which HDF5 says that the disk is full; some of them are RuntimeErrors."""
 
+MEMORY_MESSAGES = re.compile(
+    "RESOURCE_EXHAUSTED|out of memory|OOM when allocating|No algorithm worked|failed to map segment", re.IGNORECASE
+)
+"""How the libraries under the backends say that an accelerator or the machine has too little memory."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """Errors of the system that a larger limit of the process mends."""
 REMEDIES = {errno.ENAMETOOLONG: "give it a shorter name", errno.EISDIR: "give the name of a file"}

@@ -1,6 +1,5 @@
 """What differs between the backends of Keras: determinism, compilation, when losses arrive, the device's name."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -8,11 +7,8 @@ from typing import Any
 import keras
 
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.errors import ResourceError
+from emdenoise.errors import MEMORY_MESSAGES, ResourceError
 from emdenoise.seeding import derive_seed
-
-MEMORY_MESSAGES = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OOM when allocating|No algorithm worked", re.IGNORECASE)
-"""How the libraries under the backends say that an accelerator has too little memory."""
 
 DEPENDED_ON: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 """Settings of Keras that decide the numbers, with the values that this program is written for. A file of the user,

@@ -21,7 +21,7 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, read_blocks
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.tiles import scale_record
-from emdenoise.errors import DataError, MissingInputError, explain_os_errors
+from emdenoise.errors import SHORTAGES, DataError, MissingInputError, explain_os_errors
 from emdenoise.files.formats import is_image_file, read_micrographs
 from emdenoise.files.full_disk import create_hdf5
 from emdenoise.files.pictures import HDF5_SUFFIXES, PIXEL_SIZE
@@ -154,6 +154,8 @@ def check_is_file(path: Path) -> None:
     try:
         path.open("rb").close()
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions.") from error
 
 
