@@ -47,8 +47,8 @@ __all__ = [
     "simulate",
 ]
 
-# TensorFlow takes the convolutions of oneDNN by itself on some processors only; without them the closed network learns at
-# a third of the speed on the others. It is read when TensorFlow is loaded; who sets it otherwise is left alone.
+# TensorFlow takes the convolutions of oneDNN by itself on some processors only; on others, the closed network learns at
+# a third of the speed without them. It is read when TensorFlow is loaded; who sets it otherwise is left alone.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _PLACES = {

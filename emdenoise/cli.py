@@ -5,6 +5,7 @@ line that says what to do. Names, messages and scores may come from a stranger's
 terminal, or begin a line, is shown as Python writes it in a string.
 """
 
+import errno
 import inspect
 import logging
 import os
@@ -22,8 +23,15 @@ import click
 
 from emdenoise import __version__
 from emdenoise.config.loading import read_change
-from emdenoise.errors import EMDenoiseError, SettingsError, StorageError
-from emdenoise.processes import find_processes
+from emdenoise.errors import (
+    MEMORY_MESSAGES,
+    EMDenoiseError,
+    ResourceError,
+    SettingsError,
+    StorageError,
+    explain_system_error,
+)
+from emdenoise.processes import ALONE, ProcessGroup, find_processes
 from emdenoise.tables import FINDERS
 from emdenoise.tasks import TASKS, Outcome
 from emdenoise.terminal import Audience, PlainFormatter, open_closed_streams, show_lines, show_plainly
@@ -81,6 +89,10 @@ MEANINGS = {
 OTHER_NAMES = {"predict": {"model_dir": "--network", "predicted_file": "--output"}}
 """Shorter names of options, by command."""
 EXIT_INTERRUPTED = 130
+SHARED_TASKS = ("train",)
+"""What several processes do together."""
+SYSTEM_ERRORS = {*errno.errorcode} - {errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EFAULT}
+"""Errors of the system that are its state, and no fault of the program."""
 SECONDS_BETWEEN_LINES = 10.0
 NUMBERS = re.compile(r"[\d.,\[\]+\-−–% e\n]*")
 """What may stand on several lines of a cell: a mean and its interval below it."""
@@ -247,7 +259,7 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
     log.addHandler(logging.NullHandler())  # where there is no log, logging would show the traceback on the screen
     open_closed_streams()
     try:
-        group = find_processes()
+        group = _find_group(name)
         if log_dir is not None and not group.is_leader:
             log_path = log_dir / f"{name}.{group.rank}.log"
         with (
@@ -268,15 +280,33 @@ def run_task(name: str, task: Callable[..., Outcome], log_dir: Path | None, opti
         log.exception("%s was interrupted", name)
         _complain(f"emdenoise {name}: interrupted; run the task again and it goes on.")
         return EXIT_INTERRUPTED
-    except MemoryError:
+    except Exception as error:
         log.exception("%s failed", name)
-        _complain(f"emdenoise {name}: out of memory; use a smaller training.batch_size or smaller images.")
-        return StorageError.exit_code
-    except Exception:
-        log.exception("%s failed", name)
+        if (found := _explain(error)) is not None:
+            _complain(f"emdenoise {name}: {found}")
+            return found.exit_code
         _complain(f"emdenoise {name}: this is a fault of the program; please report it with {log_path}.")
         _complain(traceback.format_exc().rstrip(), show_lines)
         return EMDenoiseError.exit_code
+
+
+def _find_group(name: str) -> ProcessGroup:
+    """Find the processes that do a task together; only a training needs the launcher's variables to be right."""
+    try:
+        return find_processes()
+    except SettingsError:
+        if name in SHARED_TASKS:
+            raise
+        return ALONE
+
+
+def _explain(error: Exception) -> EMDenoiseError | None:
+    """Explain an error that is no fault of the program, from whatever library it comes."""
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        return explain_system_error(error)
+    if isinstance(error, MemoryError) or MEMORY_MESSAGES.search(str(error)):
+        return ResourceError("out of memory; use a smaller training.batch_size or smaller images.")
+    return None
 
 
 def _complain(text: str, show: Callable[[str], str] = show_plainly) -> None:
@@ -293,7 +323,7 @@ def _capture_output(log_path: Path) -> Iterator[Audience]:
     """
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        log_file = log_path.open("a", encoding="utf-8")
+        log_file = log_path.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise StorageError(
             f"{log_path} cannot be written: {error.strerror}; free space or give a --log_dir that you may write."
@@ -304,22 +334,26 @@ def _capture_output(log_path: Path) -> Iterator[Audience]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.raiseExceptions = False  # a log on a full disk must not hide the line that says so
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush_standard_streams()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    stream = Audience(os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1))
+    stream = Audience(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace", buffering=1))
     try:
         for descriptor in (1, 2):
             os.dup2(log_file.fileno(), descriptor)
         yield stream
     finally:
-        with suppress(OSError):  # the disk of the log may be full
-            sys.stdout.flush()
-            sys.stderr.flush()
+        _flush_standard_streams()
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)
         stream.close()
+
+
+def _flush_standard_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # the disk of the log may be full, or nobody looks any more
+            if stream is not None:  # the caller closed it
+                stream.flush()
 
 
 for _name, _task in [*TASKS.items(), *TOOLS.items()]:

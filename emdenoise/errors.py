@@ -4,6 +4,7 @@ Each becomes one line on stderr and an exit code of its own; the traceback goes 
 A wrong call inside the code is a `ValueError` or `TypeError`, never one of these.
 """
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,17 @@ EXIT_REFUTED = 10
 """Exit code of a command that judges a result, where the result is wrong."""
 HDF5_WRITE_ERROR = "file write failed"
 """In the text of the errors with which HDF5 says that the disk is full; some of them are RuntimeErrors."""
+
+MEMORY_MESSAGES = re.compile(
+    "RESOURCE_EXHAUSTED|out of memory|OOM when allocating|No algorithm worked|failed to map segment", re.IGNORECASE
+)
+"""How the libraries under the backends say that an accelerator or the machine has too little memory."""
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""Errors of the system that a larger limit of the process mends."""
+REMEDIES = {errno.ENAMETOOLONG: "give it a shorter name", errno.EISDIR: "give the name of a file"}
+"""What to do after errors of the system that tell it."""
+WRITING_REMEDY = "free space or give a folder that you may write"
+SHORTAGE_REMEDY = "close other programs or raise the limit (`ulimit -a` shows it), and run the task again."
 
 
 class EMDenoiseError(Exception):
@@ -72,6 +84,18 @@ class PackageError(EMDenoiseError):
     exit_code = 9
 
 
+class DivergenceError(EMDenoiseError):
+    """The loss of a training is no finite number any more, so what the network has learned is lost."""
+
+    exit_code = 11
+
+
+class ResourceError(EMDenoiseError):
+    """The machine lacks what a task needs while it runs: memory, memory of its accelerator, or open files."""
+
+    exit_code = 12
+
+
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn an error of the system while `path` is written into a `StorageError` that says what to do."""
@@ -80,10 +104,37 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and HDF5_WRITE_ERROR not in str(error):
             raise
-        raise StorageError(
-            f"{path.parent.name}/{path.name} cannot be written: {_explain_os_error(error)}; "
-            "free space or give a folder that you may write, and run the task again."
-        ) from error
+        shown = f"{path.parent.name}/{path.name}"
+        raise explain_system_error(error, f"{shown} cannot be written", WRITING_REMEDY) from error
+
+
+def explain_system_error(
+    error: OSError | RuntimeError, problem: str = "", remedy: str = "check it and its permissions"
+) -> EMDenoiseError:
+    """Say in one line what the system refuses.
+
+    Parameters
+    ----------
+    error : OSError or RuntimeError
+    problem : str
+        What cannot be done; by default, that the file of the error cannot be used.
+    remedy : str
+        What to do, where the error does not tell.
+
+    Returns
+    -------
+    StorageError or ResourceError
+    """
+    code = error.errno or 0 if isinstance(error, OSError) else 0
+    said = f"{problem or f'{_name_file(error)} cannot be used'}: {_explain_os_error(error)}"
+    if code in SHORTAGES:
+        return ResourceError(f"{said}; {SHORTAGE_REMEDY}")
+    return StorageError(f"{said}; {REMEDIES.get(code, remedy)}, and run the task again.")
+
+
+def _name_file(error: OSError | RuntimeError) -> str:
+    name = getattr(error, "filename", None)
+    return "a file" if name is None else str(name)
 
 
 def _explain_os_error(error: OSError | RuntimeError) -> str:

@@ -14,6 +14,7 @@ from emdenoise.config.loading import load_config
 from emdenoise.files.locks import hold_folders
 from emdenoise.processes import join_processes
 from emdenoise.progress import Progress
+from emdenoise.results.environment import check_backend
 
 Changes: TypeAlias = Mapping[str, Any] | None
 """Settings that take the place of those in the parameters file, by name: ``{"training.epochs": 5}``."""
@@ -86,6 +87,7 @@ def train(
 ) -> Outcome:
     """Train the network of the parameters file; validation images are only looked at."""
     config = load_config(parameters_file, changes)
+    check_backend()
     group = join_processes(config.num_processes)  # before Keras is imported
 
     from emdenoise.dataset.record_file import RecordFile
@@ -144,6 +146,9 @@ def test(
     progress: Progress,
 ) -> Outcome:
     """Score the trained network and the classical methods on the test images, and write the report."""
+    config = load_config(parameters_file, changes)
+    check_backend()  # before Keras is imported
+
     from emdenoise.dataset.record_file import RecordFile
     from emdenoise.files.atomic import write_json
     from emdenoise.models.backend import list_accelerators, prepare_backend
@@ -159,7 +164,6 @@ def test(
     from emdenoise.workloads.contract import check_division
     from emdenoise.workloads.evaluate import evaluate
 
-    config = load_config(parameters_file, changes)
     workload = WORKLOADS[config.workload]
     check_division(config, workload)
     learned = ["train.h5"] if workload.has_learning_baselines(config) else []

@@ -4,12 +4,16 @@ Names, messages and scores may come from a stranger's file. Control characters i
 line of their own, or write over what was said before.
 """
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
+
+NOBODY_THERE = (errno.EPIPE, errno.EIO, errno.EBADF)
+"""Errors of writing where a reader has ended, a terminal is closed, or there never was a stream."""
 
 
 def show_plainly(text: str) -> str:
@@ -74,14 +78,16 @@ class Audience:
 
     def close(self) -> None:
         """Close the stream."""
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             self._stream.close()
 
     def _try(self, act: Callable[[], object]) -> None:
         if self._is_there:
             try:
                 act()
-            except BrokenPipeError:
+            except OSError as error:
+                if error.errno not in NOBODY_THERE:
+                    raise
                 self._is_there = False
 
 

@@ -1,5 +1,6 @@
 """The command line: a command for each task, one line for each error, and nothing else on the screen."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -156,13 +157,6 @@ def test_an_error_is_one_line_with_its_exit_code_and_its_traceback_is_in_the_log
 def test_an_interruption_is_one_line_and_exit_code_130(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_task("train", failing(KeyboardInterrupt()), tmp_path, {}) == 130
     assert capfd.readouterr().err == "emdenoise train: interrupted; run the task again and it goes on.\n"
-
-
-def test_too_little_memory_is_one_line_that_names_a_remedy(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_task("train", failing(MemoryError()), tmp_path, {}) == errors.StorageError.exit_code
-    assert capfd.readouterr().err.splitlines() == [
-        "emdenoise train: out of memory; use a smaller training.batch_size or smaller images."
-    ]
 
 
 def test_a_fault_of_the_program_shows_its_traceback_and_asks_for_a_report(tmp_path: Path) -> None:
@@ -360,3 +354,96 @@ def test_the_verdict_is_in_the_exit_code_also_where_nobody_reads_the_lines(redir
     )
     assert (done.returncode, done.stderr) == (10, "")
     assert "REFUSED: 1 problems." in (tmp_path / "logs" / "check.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "error",  # the words of TensorFlow, of the loader of libraries and of Python
+    [
+        RuntimeError("{{function_node f}} OOM when allocating tensor with shape[9]"),
+        ImportError("libtensorflow_cc.so.2: failed to map segment from shared object"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_line_whoever_says_so(
+    error: Exception, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_task("train", failing(error), tmp_path, {}) == errors.ResourceError.exit_code
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == "emdenoise train: out of memory; use a smaller training.batch_size or smaller images."
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "exit_code"),
+    [
+        (
+            OSError(errno.EACCES, "Permission denied", "a.h5"),
+            "a.h5 cannot be used: Permission denied; check it",
+            7,
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "a.h5"), "a.h5 cannot be used: Too many open files; close", 12),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "a file cannot be used: Cannot allocate memory; close", 12),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_wherever_it_happens(
+    error: OSError, line: str, exit_code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_task("train", failing(error), tmp_path, {}) == exit_code
+    (shown,) = capfd.readouterr().err.splitlines()
+    assert shown.startswith(f"emdenoise train: {line}")
+
+
+def test_an_error_that_travels_on_from_a_missing_file_stays_a_fault_of_the_program(tmp_path: Path) -> None:
+    result = run_process(tmp_path, "open('nowhere')")
+    assert result.returncode == 1
+    assert "this is a fault of the program" in result.stderr
+
+
+VERDICT = "for line in range(2000): progress.say('x' * 100)\nreturn Outcome('REFUSED', exit_code=10)"
+
+
+@pytest.mark.parametrize("redirection", ["| head -1", ">&-", ">/dev/null 2>&-", "<&- >&- 2>&-"])
+def test_a_verdict_is_kept_where_nobody_looks_any_more(redirection: str, tmp_path: Path) -> None:
+    """The exit code is that of the verdict, and the log has what was said."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys; from pathlib import Path; from emdenoise.cli import run_task\n"
+        "from emdenoise.tasks import Outcome\ndef task(*, progress):\n"
+        + "\n".join(f"    {line}" for line in VERDICT.splitlines())
+        + "\nsys.exit(run_task('check', task, Path('logs'), {}))",
+        encoding="utf-8",
+    )
+    result = subprocess.run(
+        ["bash", "-c", f'"$0" script.py {redirection}; exit ${{PIPESTATUS[0]}}', sys.executable],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 10, result.stderr
+    assert result.stderr == ""
+    assert (tmp_path / "logs" / "check.log").read_text(encoding="utf-8").rstrip().endswith("REFUSED")
+
+
+def test_a_line_with_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
+    result = run_process(tmp_path, "progress.say(os.fsdecode(b'Wrote scan-\\xe4.tif'))")
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[0] == "Wrote scan-\\udce4.tif"
+
+
+@pytest.mark.parametrize("value", ["{", '{"cluster": {"worker": ["a"]}, "task": {"type": "ps", "index": 0}}'])
+def test_the_variables_of_a_launcher_stop_only_what_several_processes_do(value: str, tmp_path: Path) -> None:
+    result = run_process(tmp_path, "pass", TF_CONFIG=value)
+    assert result.returncode == errors.SettingsError.exit_code
+    script = "import sys; from pathlib import Path; from emdenoise.cli import run_task\n"
+    script += "from emdenoise.tasks import Outcome"
+    script += "\nsys.exit(run_task('predict', lambda progress: Outcome('the end'), Path('logs'), {}))"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CONFIG": value},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "the end\n")

@@ -35,11 +35,11 @@ def test_room_on_the_disk_is_looked_up_where_it_cannot_be_reserved(
 
 
 def test_a_signal_that_the_system_does_not_have_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert interruption.STOP_SIGNALS == (signal.SIGTERM, signal.SIGUSR1)
+    assert interruption.STOP_SIGNALS == (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     with monkeypatch.context() as patch:
         patch.delattr(signal, "SIGUSR1")
         importlib.reload(interruption)
-        assert interruption.STOP_SIGNALS == (signal.SIGTERM,)
+        assert interruption.STOP_SIGNALS == (signal.SIGTERM, signal.SIGHUP)
     importlib.reload(interruption)
 
 

@@ -25,6 +25,11 @@ LARGEST_STORED = 2.0**100
 BLOCK_PIXELS = 2**22
 """Pixels of a large image that are handled at once."""
 
+MAX_EXPONENT = 126
+"""Of the factor of a scale, which is a float32: an image of smaller values than 2⁻¹²⁶ does not fill [0, 1]."""
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Values below it have fewer digits."""
+
 
 class RowImage(Protocol):
     """An image that may be larger than the memory and is read by rows: an array, or what reads a file."""
@@ -83,9 +88,9 @@ class IntensityScale:
 
 
 def choose_scale(noisy: Sequence[FloatImage], clean: Sequence[FloatImage] = ()) -> IntensityScale:
-    """Choose one scale for all images of a file and for their truth.
+    """Choose one scale for all images of a file.
 
-    Truth comes into [0, 1]. Of noisy images without truth the brightest and darkest 0.1 % may lie outside.
+    Clean images come into [0, 1]. Of noisy ones the brightest and darkest 0.1 % may lie outside.
 
     Parameters
     ----------
@@ -140,11 +145,11 @@ def choose_window(image: RowImage, window: tuple[float, float], *, name: str) ->
     Raises
     ------
     DataError
-        If the mean is not above 0.
+        If the mean is not above 0, or so small that its inverse is no float32.
     """
     total = sum(float(block.sum(dtype=np.float64)) for block in _read_values(image))
     mean = total / (image.shape[0] * image.shape[1])
-    if mean <= 0:
+    if mean <= SMALLEST:
         raise DataError(
             f"{name}: its mean intensity is {mean:g}; expected counts, above 0, since the network knows intensities "
             "relative to vacuum; undo the subtraction of the background."
@@ -163,7 +168,7 @@ def _make_scale(offset: float, high: float, largest: float) -> IntensityScale:
     if high - offset < SMALLEST_RANGE:
         return IntensityScale(offset)
     mantissa, exponent = math.frexp(high - offset)
-    return IntensityScale(offset, math.ldexp(1.0, -exponent + (mantissa == 0.5)))
+    return IntensityScale(offset, math.ldexp(1.0, min(-exponent + (mantissa == 0.5), MAX_EXPONENT)))
 
 
 def _find_percentile(image: FloatImage, percent: float) -> float:

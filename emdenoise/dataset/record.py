@@ -20,6 +20,8 @@ VACUUM, LATTICE, DEFECT = 0, 1, 2
 MASK_LABELS = {"vacuum": VACUUM, "lattice": LATTICE, "defect": DEFECT}
 """Labels of `Record.mask` for simulated graphene."""
 UNKNOWN_CLASS = -1
+STATED_RANGE = "data_range"
+"""Attribute with the range of the truth, in stored intensity, where it is not 1."""
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def split_names(
     num_splits = 3 if test_fraction else 2
     if len(names) < num_splits:
         raise DataError(
-            f"{len(names)} images ({', '.join(names)}); expected at least {num_splits}, one file for each split, "
-            "since the tiles of one file must not be in two; add images."
+            f"{len(names)} specimens ({', '.join(names)}); expected at least {num_splits}, one for each split, since "
+            "the images of one specimen, which share a file, truth or labels, must not be in two; add other images."
         )
     order = [names[index] for index in rng.permutation(len(names))]
     num_validation = min(max(round(len(names) * validation_fraction), 1), len(names) - num_splits + 1)

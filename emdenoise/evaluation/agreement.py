@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from emdenoise.arrays import Sample
 from emdenoise.dataset.fields import Kind
-from emdenoise.evaluation.metrics.intensity import DATA_RANGE, psnr
+from emdenoise.evaluation.metrics.contract import DATA_RANGE
+from emdenoise.evaluation.metrics.intensity import psnr
 from emdenoise.evaluation.throughput import Method
 
 MAX_PSNR_LOSS_DB = 0.01

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from emdenoise.arrays import check_pair, describe
 from emdenoise.dataset.fields import FIELDS
+from emdenoise.dataset.record import STATED_RANGE
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.evaluation.metrics import METRICS, Case, Metric, list_metrics
 from emdenoise.evaluation.throughput import Method, TimedMethod
@@ -199,5 +200,6 @@ def _make_case(
         atoms=[records.read_atoms(index) for index in indices] if "atoms" in needs else None,
         pixel_sizes_angstrom=records.read_attribute("pixel_size_angstrom")[indices],
         atom_tolerance_angstrom=atom_tolerance_angstrom,
+        data_ranges=records.read_attribute(STATED_RANGE)[indices],
         mask=np.stack([records.read_whole("mask", tiles) for tiles in batch]) if "mask" in needs else None,
     )

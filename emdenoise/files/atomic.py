@@ -12,6 +12,23 @@ import yaml
 
 from emdenoise.errors import explain_os_errors
 
+MAX_NAME_BYTES = 255
+"""Of a file, on all common file systems."""
+
+
+def name_partial(path: Path, ending: str = "") -> Path:
+    """Name the file beside `path` that holds its content, or with an ending something else, until it is complete.
+
+    Examples
+    --------
+    >>> name_partial(Path("run/scan.tif")).as_posix(), len(name_partial(Path(251 * "a" + ".tif")).name)
+    ('run/.partial-scan.tif', 58)
+    """
+    name = f".partial-{path.name}{ending}"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:  # the last characters hold the ending, which libraries look at
+        name = f".partial-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-{name[-32:]}"
+    return path.with_name(name)
+
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
@@ -32,7 +49,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     StorageError
         If the folder cannot be written or the disk is full.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = name_partial(path)
     try:
         with explain_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,17 @@
-"""Keeping two tasks out of each other's folders: one may write, or several may read.
+"""Keeping two tasks out of each other's folders and files: one may write, or several may read.
 
-Locks are those of the system (`flock`): they end with the process, however it ends, and leave no file behind. A system
-without `flock` has no locks.
+A lock is one of the system (`flock`) on a small file that is opened for writing, since network file systems know no
+other ones. It ends with the process, however that ends. Who lets go last removes the file; one that was left behind by
+a process that was killed holds nothing. A system without `flock` has no locks.
 """
 
 import functools
+import hashlib
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,11 +25,14 @@ except ImportError:  # neither Linux nor macOS
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+LOCK_FILE = ".emdenoise-lock"
+NUM_TRIES, SECONDS_BETWEEN_TRIES = 10, 0.02
+"""Who lets go of a lock may be removing its file at this moment."""
 
 
 @contextmanager
 def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
-    """Hold a folder; on file systems without locks, do nothing.
+    """Hold a folder.
 
     Parameters
     ----------
@@ -37,37 +44,104 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
     Raises
     ------
     StorageError
-        If another task uses the folder, or it cannot be made.
+        If another task uses the folder, or it cannot be made or written.
     """
-    descriptor = _open_folder(folder, is_written=is_written)
-    if descriptor is None:
+    if is_written:
+        with explain_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    elif not folder.is_dir():
         yield  # the task says what is missing
         return
-    try:
+    with _hold(folder / LOCK_FILE, is_written=is_written, name=folder.name, other="folder"):
+        yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold a file that is to be written into a folder where others write, too; its folder is made if it is absent.
+
+    Raises
+    ------
+    StorageError
+        If another task writes the file, or the folder cannot be made or written.
+    """
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    with _hold(path.with_name(f"{LOCK_FILE}-{digest[:16]}"), is_written=True, name=path.name, other="file"):
+        yield
+
+
+@contextmanager
+def _hold(place: Path, *, is_written: bool, name: str, other: str) -> Iterator[None]:
+    descriptor = None
+    for number in range(NUM_TRIES if fcntl is not None else 0):
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            descriptor = _take(place, is_written=is_written)
+            break
         except BlockingIOError as error:
-            raise StorageError(
-                f"{folder.name} is in use by another task; wait until it ends, or give another folder."
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+            if number == NUM_TRIES - 1:
+                raise StorageError(
+                    f"{name} is in use by another task; wait until it ends, or give another {other}."
+                ) from error
+            time.sleep(SECONDS_BETWEEN_TRIES)
+    try:
         yield
     finally:
+        if descriptor is not None:
+            _let_go(place, descriptor)
+
+
+def _take(place: Path, *, is_written: bool) -> int | None:
+    """Take a lock; gives its descriptor, or None where locks do not work, or nobody can write.
+
+    Raises
+    ------
+    BlockingIOError
+        If somebody else has it.
+    """
+    try:
+        with explain_os_errors(place.parent):
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    except StorageError:
+        if is_written:
+            raise
+        return None
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if is_written else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
         os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        _tell_of_no_locks(place.parent.name, error.strerror or str(error))
+        return None
+    if not _is_there(place, descriptor):
+        os.close(descriptor)
+        raise BlockingIOError(f"{place.name} was removed by the one who held it")
+    return descriptor
 
 
-def _open_folder(folder: Path, *, is_written: bool) -> int | None:
-    """Open a folder, made if it is to be written; None for one that is to be read and cannot be."""
-    if not is_written:
-        try:
-            return os.open(folder, os.O_RDONLY)
-        except OSError:
-            return None
-    with explain_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder, os.O_RDONLY)
+def _is_there(place: Path, descriptor: int) -> bool:
+    """Tell whether a file is still the one that was opened: who let go of it may have removed it since."""
+    with suppress(OSError):
+        return os.path.samestat(place.stat(), os.fstat(descriptor))
+    return False
+
+
+def _let_go(place: Path, descriptor: int) -> None:
+    """Let go of a lock, and remove its file unless others hold it."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        place.unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+@functools.cache
+def _tell_of_no_locks(name: str, reason: str) -> None:
+    """Say in the log, once, that nothing keeps two tasks apart."""
+    logging.getLogger("emdenoise").warning(
+        "the file system of %s has no locks (%s): do not let two tasks use it at the same time", name, reason
+    )
 
 
 def _can_be_made(folder: Path) -> bool:

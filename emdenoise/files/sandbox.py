@@ -9,14 +9,15 @@ import functools
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from emdenoise.errors import DataError
-from emdenoise.files.worker import Worker, WorkerDiedError
+from emdenoise.errors import DataError, ResourceError
+from emdenoise.files.worker import Worker, WorkerDiedError, WorkerNotStartedError
 
 Result = TypeVar("Result")
 
@@ -50,6 +51,8 @@ def call_sandboxed(
     ------
     DataError
         If the call needs more memory or time than a whole file would, or crashes.
+    ResourceError
+        If the process does not start.
 
     Examples
     --------
@@ -63,6 +66,11 @@ def call_sandboxed(
         return _find_reader(os.getpid()).call(partial(_call_within, call, memory_bytes, seconds))
     except MemoryError as error:
         reason, cause = f"reading it takes more than {memory_bytes / 2**30:.3g} GiB of memory", error
+    except WorkerNotStartedError as error:
+        raise ResourceError(
+            f"{name}: the process that reads files does not start; expected a second Python, {sys.executable or '?'}; "
+            "the log says why: free memory, raise a limit (`ulimit -a` shows it), or mend the installation."
+        ) from error
     except WorkerDiedError as error:
         reason, cause = f"reading it crashed or took longer than {seconds} s", error
     raise DataError(f"{name}: is damaged ({reason}); expected a whole file; {remedy}.") from cause

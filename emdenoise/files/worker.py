@@ -36,8 +36,16 @@ serve(descriptor=int(sys.argv[1]))
 """What a worker runs; its arguments are the descriptor of its pipe, and where this process finds modules."""
 
 
+READY = b"ready"
+"""What a worker says first."""
+
+
 class WorkerDiedError(RuntimeError):
     """The process ended before it answered."""
+
+
+class WorkerNotStartedError(WorkerDiedError):
+    """The process ended before it could be asked anything, which is no fault of what it should be asked."""
 
 
 class Worker:
@@ -66,7 +74,7 @@ class Worker:
         Raises
         ------
         WorkerDiedError
-            If the process ends before it has answered.
+            If the process ends before it has answered; a `WorkerNotStartedError` if it ends before it was asked.
         """
         message = pickle.dumps(call)
         with self._lock:
@@ -96,6 +104,10 @@ class Worker:
                 self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, pass_fds=[descriptor])
             self._connection = ours
             self._stop = weakref.finalize(self, _stop, os.getpid(), self._process, ours)
+            try:
+                ours.recv_bytes()
+            except (EOFError, OSError) as ended:
+                raise WorkerNotStartedError("the process ended before it could be asked anything") from ended
         return self._connection
 
 
@@ -157,6 +169,7 @@ def serve(*, descriptor: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection = Connection(descriptor)
+    connection.send_bytes(READY)
     with ThreadPoolExecutor(1) as caller, suppress(EOFError, BrokenPipeError):
         while True:
             answer = caller.submit(_answer, connection.recv_bytes())

@@ -1,17 +1,22 @@
 """What differs between the backends of Keras: determinism, compilation, when losses arrive, the device's name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
 
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.errors import MEMORY_MESSAGES, ResourceError
 from emdenoise.seeding import derive_seed
+
+DEPENDED_ON: dict[str, Any] = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+"""Settings of Keras that decide the numbers, with the values that this program is written for. A file of the user,
+``~/.keras/keras.json``, may say otherwise."""
 
 
 def prepare_backend(settings: TrainingSettings, seed: int) -> None:
-    """Set seed, precision and determinism of the backend, before the network is built.
+    """Set seed, precision, determinism and all that the numbers depend on, before the network is built.
 
     Parameters
     ----------
@@ -21,6 +26,7 @@ def prepare_backend(settings: TrainingSettings, seed: int) -> None:
     """
     let_memory_grow()
     keras.utils.set_random_seed(derive_seed(seed, "weights"))
+    _configure(DEPENDED_ON)
     keras.config.set_dtype_policy(settings.precision)
     if keras.backend.backend() == "tensorflow":
         import tensorflow
@@ -45,7 +51,7 @@ def let_memory_grow() -> None:
 
 @contextmanager
 def borrow_backend(precision: str) -> Iterator[None]:
-    """Build networks in a process that belongs to somebody else, whose precision stays as it was.
+    """Build networks in a process that belongs to somebody else, whose settings of Keras stay as they were.
 
     Parameters
     ----------
@@ -53,11 +59,51 @@ def borrow_backend(precision: str) -> Iterator[None]:
         `TrainingSettings.precision`.
     """
     policy = keras.config.dtype_policy()
+    before = {name: getattr(keras.config, name)() for name in DEPENDED_ON}
+    _configure(DEPENDED_ON)
     keras.config.set_dtype_policy(precision)
     try:
         yield
     finally:
+        _configure(before)
         keras.config.set_dtype_policy(policy)
+
+
+def _configure(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        getattr(keras.config, f"set_{name}")(value)
+
+
+@contextmanager
+def explain_memory(remedy: str) -> Iterator[None]:
+    """Turn the errors of a machine or an accelerator with too little memory into one `ResourceError`.
+
+    Parameters
+    ----------
+    remedy : str
+        What needs less memory.
+    """
+    try:
+        yield
+    except _list_memory_errors() as error:
+        if not isinstance(error, MemoryError) and not MEMORY_MESSAGES.search(str(error)):
+            raise
+        place = "the memory" if isinstance(error, MemoryError) else f"the memory of {describe_device()}"
+        raise ResourceError(f"{place} is too small for this network and these images; use {remedy}.") from error
+
+
+def _list_memory_errors() -> tuple[type[Exception], ...]:
+    """List what Python and the backend raise for want of memory, among others; JAX and PyTorch a `RuntimeError`."""
+    if keras.backend.backend() != "tensorflow":
+        return MemoryError, RuntimeError
+    import tensorflow
+
+    return MemoryError, RuntimeError, tensorflow.errors.OpError
+
+
+def describe_device() -> str:
+    """Name the device that computes."""
+    return ", ".join(dict.fromkeys(list_accelerators())) or "this machine"
 
 
 def choose_compilation() -> bool:

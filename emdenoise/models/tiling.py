@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from emdenoise.arrays import Sample
 from emdenoise.errors import ModelError
-from emdenoise.models.backend import choose_compilation
+from emdenoise.models.backend import choose_compilation, explain_memory
 from emdenoise.models.contract import Network
 from emdenoise.models.export import Run
 from emdenoise.models.heads import Head
@@ -106,7 +106,9 @@ class TiledMethod:
     Raises
     ------
     ModelError
-        When an image is cut into tiles that the network's declared reach does not allow.
+        When an image is cut into tiles that the network's declared reach does not allow, or the network gives NaN.
+    ResourceError
+        When the memory is too small.
     """
 
     def __init__(self, network: Network, head: Head, run: Run | None = None) -> None:
@@ -140,8 +142,17 @@ class TiledMethod:
             self._is_checked = True
         return {"step_px": step_px, "reach_px": reach_px, "tile_size_px": tile_size_px}
 
+    @explain_memory("smaller images, or fewer at a time (evaluation.batch_size)")
     def _predict(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        return self.head.decode(np.asarray(self._run(pack_inputs(self._network, inputs))))
+        outputs = np.asarray(self._run(pack_inputs(self._network, inputs)))
+        num_wrong = outputs.size - int(np.count_nonzero(np.isfinite(outputs)))
+        if num_wrong:  # of logits that are not finite, the labels would not tell
+            raise ModelError(
+                f"network {self._network.model.name} gives {num_wrong} of {outputs.size} values that are NaN or "
+                "infinite; expected finite ones; its weights are useless or the image is far from those that it "
+                "learned from. Train it again with a lower training.learning_rate."
+            )
+        return self.head.decode(outputs)
 
 
 def _round_up(length_px: int, step_px: int) -> int:

@@ -1,15 +1,14 @@
-"""The source `folder`: the user's own micrographs, with or without truth and labels.
+"""The source `folder`: the user's own micrographs, with or without truth and labels (`sources/layout.py`).
 
-Images lie in the folder itself or in ``noisy/`` (or ``raw/``), their truth under the same names in ``clean/`` (or
-``truth/``), their labels in ``mask/``; the endings may differ. A file is a specimen: all its frames and tiles are in
-one split.
+A file is a specimen: all its frames and tiles are in one split. Files with the same truth or the same labels show one
+specimen, and so do those that ``specimens.csv`` puts together.
 """
 
 import dataclasses
+import hashlib
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +18,18 @@ import numpy.typing as npt
 from emdenoise.arrays import FloatImage, Mask, describe
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, RowImage, choose_scale, choose_scale_by_blocks
-from emdenoise.dataset.record import Record, Source, Split
+from emdenoise.dataset.record import STATED_RANGE, Record, Source, Split
 from emdenoise.dataset.splits import split_names
 from emdenoise.dataset.tiles import cut_record, scale_record
 from emdenoise.errors import DataError, DownloadError, SettingsError
 from emdenoise.files.atomic import hash_file, write_json
-from emdenoise.files.formats import Micrograph, is_image_file, read_masks, read_micrographs
+from emdenoise.files.formats import Micrograph, read_masks, read_micrographs
 from emdenoise.files.sandbox import read_sandboxed
 from emdenoise.progress import Progress
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import apply_shot_noise
 from emdenoise.sources.fetching import CHECKSUMS, fetch_files, find_locations, read_checksums
-
-NOISY_FOLDERS, CLEAN_FOLDERS, MASK_FOLDERS = ("noisy", "raw"), ("clean", "truth"), ("mask",)
-SUBFOLDERS = (*NOISY_FOLDERS, *CLEAN_FOLDERS, *MASK_FOLDERS)
-NUM_NAMES_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Specimen:
-    """The files of one specimen: a noisy image, and its truth and labels where there are some."""
-
-    name: str
-    noisy: Path
-    clean: Path | None = None
-    mask: Path | None = None
+from emdenoise.sources.layout import ImageFiles, describe_left_out, find_images, list_names
 
 
 class CountedProgress:
@@ -90,15 +76,14 @@ def download_folder(config: RunConfig, raw_dir: Path, progress: Progress) -> dic
         hashes = _record_hashes(folder)
     else:
         hashes = _copy_mirror(config.data.mirror, raw_dir, folder, progress)
-    specimens = find_specimens(folder)
-    _check_use(specimens, config)
-    _refuse_copies(specimens, hashes, folder)
-    with_clean = sum(specimen.clean is not None for specimen in specimens)
-    with_mask = sum(specimen.mask is not None for specimen in specimens)
-    progress.say(f"folder: {len(specimens)} images, {with_clean} with truth, {with_mask} with labels")
-    others = sorted(path.name for path in _list_visible(folder) if path.is_file() and not is_image_file(path))
-    if others:
-        progress.say(f"folder: no images, left alone: {_join(others)}")
+    images = find_images(folder)
+    _check_use(images, config)
+    _refuse_copies(images, hashes, folder)
+    with_clean = sum(image.clean is not None for image in images)
+    with_mask = sum(image.mask is not None for image in images)
+    progress.say(f"folder: {len(images)} images, {with_clean} with truth, {with_mask} with labels")
+    for line in describe_left_out(_find_place(config, raw_dir)):
+        progress.say(f"folder: {line}")
     return {f"folder/{name}": digest for name, digest in hashes.items()}
 
 
@@ -112,37 +97,65 @@ def read_folder(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record
     DataError
         If images are missing, too few, damaged, or do not fit their truth or labels.
     """
-    specimens = find_specimens(raw_dir / "folder")
-    _check_use(specimens, config)
-    splits = _split_specimens(specimens, config)
+    images = find_images(raw_dir / "folder")
+    _check_use(images, config)
+    splits = _split_specimens(group_images(images), config)
     return {split: _read_split(members, config) for split, members in splits.items()}
 
 
-def find_specimens(folder: Path) -> list[Specimen]:
-    """Find the images of a folder and their partners, sorted by name.
+def group_images(images: Sequence[ImageFiles]) -> dict[str, list[ImageFiles]]:
+    """Put the images of each specimen together: those of one truth, of the same labels, or of one name in the table.
 
-    Raises
-    ------
-    DataError
-        If there are no images, a name occurs twice, or an image, truth or mask has no partner.
+    Truth and labels of a single value tell nothing.
+
+    Returns
+    -------
+    dict of str to list of ImageFiles
+        By specimen: the name of its first file, or that of the table.
     """
-    direct = _list_images(folder)
-    named = [folder / name for name in NOISY_FOLDERS if _list_images(folder / name)]
-    if len(named) + bool(direct) > 1:
-        places = [f"{folder.name}/{path.name}/" for path in named] + [f"{folder.name}/"] * bool(direct)
-        raise DataError(f"{' and '.join(places)} all hold images; expected one of them; move the images together.")
-    if not named and not direct:
-        raise DataError(
-            f"{folder.name}/ holds no images; put at least 3 micrographs (.dm4, .emd, .ser, .mrc, .tif, .png, …) there "
-            f"or in {folder.name}/noisy/ in the raw data folder, or set data.mirror to their folder."
-        )
-    noisy = _name_images(direct or _list_images(named[0]))
-    clean, masks = (_find_partners(folder, names, noisy) for names in (CLEAN_FOLDERS, MASK_FOLDERS))
-    return [Specimen(name, noisy[name], clean.get(name), masks.get(name)) for name in sorted(noisy)]
+    first_of_mark: dict[tuple[str, str], int] = {}
+    earlier = list(range(len(images)))  # of each image another one of its specimen; the first one names itself
+
+    def find_first(index: int) -> int:
+        while earlier[index] != index:
+            index = earlier[index]
+        return index
+
+    for index, image in enumerate(images):
+        for mark in _list_marks(image):
+            first, other = sorted((find_first(first_of_mark.setdefault(mark, index)), find_first(index)))
+            earlier[other] = first
+    groups: dict[int, list[ImageFiles]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(find_first(index), []).append(image)
+    named: dict[str, list[ImageFiles]] = {}
+    for group in groups.values():
+        name = next((image.specimen for image in group if image.specimen), group[0].noisy.name)
+        named.setdefault(name, []).extend(group)
+    return named
+
+
+def _list_marks(image: ImageFiles) -> list[tuple[str, str]]:
+    """List what images of one specimen have in common."""
+    marks = [("table", image.specimen)] if image.specimen else []
+    for kind, path, read in (("clean", image.clean, read_micrographs), ("mask", image.mask, read_masks)):
+        if path is not None:
+            marks += [(kind, digest) for digest in read_sandboxed(partial(_hash_frames, read), path)]
+    return marks
+
+
+def _hash_frames(read: Callable[[Path], Sequence[Micrograph | Mask]], path: Path) -> list[str]:
+    """Hash the pixels of each frame that has more than one value, in the reading process."""
+    frames = [frame.image if isinstance(frame, Micrograph) else frame for frame in read(path)]
+    return [
+        hashlib.sha256(f"{frame.shape}".encode() + frame.tobytes()).hexdigest()
+        for frame in frames
+        if frame.min() < frame.max()
+    ]
 
 
 def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
-    """Scale a whole image, add noise with the image as truth, as the settings ask for it, and cut it into tiles.
+    """Magnify a whole image, add noise with the image as truth, as the settings ask for it, and cut it into tiles.
 
     Parameters
     ----------
@@ -159,19 +172,25 @@ def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
     DataError
         If a tile is its own truth, as black ones are: where no electron arrives there is no counting noise.
     """
+    yield from _cut_tiles(_magnify(image, config), config)
+
+
+def _magnify(image: Record, config: RunConfig) -> Record:
+    """Magnify an image and add the noise."""
     electrons = config.data.added_noise_electrons_per_pixel
     image = scale_record(image, config.data.scale_factor)
-    if electrons is not None:
-        rng = make_generator(config.data.seed, f"added noise of {image.name}")
-        image = dataclasses.replace(
-            image,
-            images={
-                **image.images,
-                "noisy": apply_shot_noise(image.noisy, electrons_per_pixel=electrons, rng=rng),
-                "clean": image.noisy,
-            },
-            attributes=image.attributes | {"electrons_per_unit_intensity": electrons, "black_level": 0.0},
-        )
+    if electrons is None:
+        return image
+    rng = make_generator(config.data.seed, f"added noise of {image.name}")
+    noisy = apply_shot_noise(image.noisy, electrons_per_pixel=electrons, rng=rng)
+    return dataclasses.replace(
+        image,
+        images={**image.images, "noisy": noisy, "clean": image.noisy},
+        attributes=image.attributes | {"electrons_per_unit_intensity": electrons, "black_level": 0.0},
+    )
+
+
+def _cut_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
     for tile in cut_record(image, config.data.tile_size_px):
         if "clean" in tile.images and np.array_equal(tile.noisy, tile.images["clean"]):
             raise DataError(
@@ -181,53 +200,13 @@ def make_tiles(image: Record, config: RunConfig) -> Iterator[Record]:
         yield tile
 
 
-def _list_visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[!.]*") if path.name != CHECKSUMS) if folder.is_dir() else []
-
-
-def _list_images(folder: Path) -> list[Path]:
-    return [path for path in _list_visible(folder) if path.is_file() and is_image_file(path)]
-
-
-def _list_names(folder: Path) -> list[str]:
-    """List all images of the layout by their path in the folder."""
-    places = [folder, *(folder / name for name in SUBFOLDERS)]
-    return [path.relative_to(folder).as_posix() for place in places for path in _list_images(place)]
-
-
-def _name_images(paths: list[Path]) -> dict[str, Path]:
-    """Name images by the stem of their file. The ``.ser`` files of an ``.emi`` file are read through it."""
-    series = {path.stem for path in paths if path.suffix.lower() == ".emi"}
-    named: dict[str, Path] = {}
-    for path in paths:
-        if path.suffix.lower() == ".ser" and re.sub(r"_\d+$", "", path.stem) in series:
-            continue
-        other = named.setdefault(path.stem, path)
-        if other is not path:
-            raise DataError(
-                f"{path.parent.name}/: {other.name} and {path.name} have the same name; expected one file an image, "
-                "since two would come into two splits; remove one or rename it."
-            )
-    return named
-
-
-def _find_partners(folder: Path, subfolders: Sequence[str], noisy: dict[str, Path]) -> dict[str, Path]:
-    """Find truth or labels: for all images or for none."""
-    places = [folder / name for name in subfolders if _list_images(folder / name)]
-    if len(places) > 1:
-        raise DataError(f"{folder.name}/: {' and '.join(subfolders)} both hold images; expected one; merge them.")
-    if not places:
-        return {}
-    partners = _name_images(_list_images(places[0]))
-    missing = [
-        f"{path.name} has no partner in {places[0].name}/" for name, path in noisy.items() if name not in partners
-    ]
-    extra = [f"{places[0].name}/{path.name} has no image" for name, path in partners.items() if name not in noisy]
-    if missing or extra:
-        raise DataError(
-            f"{folder.name}/: {_join([*missing, *extra])}; expected files of the same name; add or remove them."
-        )
-    return partners
+def _find_place(config: RunConfig, raw_dir: Path) -> Path:
+    """Find the folder that the person filled: the mirror where there is one."""
+    if config.data.mirror is not None:
+        (location,) = find_locations(config.data.mirror, raw_dir, [])
+        if Path(location.address).is_dir():
+            return Path(location.address)
+    return raw_dir / "folder"
 
 
 def _record_hashes(folder: Path) -> dict[str, str]:
@@ -235,7 +214,7 @@ def _record_hashes(folder: Path) -> dict[str, str]:
     record = folder / CHECKSUMS
     remedy = f"put it back, or delete {folder.name}/{CHECKSUMS} to accept the images as they are now"
     recorded = read_checksums(folder, problem=" is damaged; delete it to record the images anew.")
-    hashes = {name: hash_file(folder / name) for name in _list_names(folder)}
+    hashes = {name: hash_file(folder / name) for name in list_names(folder)}
     for name, digest in recorded.items():
         if name not in hashes:
             raise DataError(f"{folder.name}/{name} was there at the first run and is missing; {remedy}.")
@@ -257,30 +236,30 @@ def _copy_mirror(mirror: str, raw_dir: Path, folder: Path, progress: Progress) -
             f"or put the images into {folder.name}/ in the raw data folder."
         )
     place = Path(location.address)
-    names = dict.fromkeys(_list_names(place) + _list_names(folder))
+    names = dict.fromkeys(list_names(place) + list_names(folder))
     if not names:
         if place.is_dir():
-            find_specimens(place)  # says what is expected there
+            find_images(place)  # says what is expected there
         raise DownloadError(f"data.mirror is {mirror}, which is no folder; give the folder of the images.")
     return fetch_files(names, [location], folder, CountedProgress(progress, "copy images", len(names)))
 
 
-def _check_use(specimens: list[Specimen], config: RunConfig) -> None:
+def _check_use(images: Sequence[ImageFiles], config: RunConfig) -> None:
     """Check before any image is read that the files can be split and used as the settings say."""
-    electrons, clean = config.data.added_noise_electrons_per_pixel, specimens[0].clean
+    electrons, clean = config.data.added_noise_electrons_per_pixel, images[0].clean
     if electrons is not None and clean is not None:
         raise SettingsError(
             f"data.added_noise_electrons_per_pixel is {electrons:g}, but {clean.parent.name}/ holds the truth of noisy "
             "images; remove the setting, or take the noise-free images alone as source."
         )
-    _split_specimens(specimens, config)
+    _split_specimens({image.specimen or image.name: [image] for image in images}, config)
 
 
-def _refuse_copies(specimens: list[Specimen], hashes: dict[str, str], folder: Path) -> None:
+def _refuse_copies(images: Sequence[ImageFiles], hashes: dict[str, str], folder: Path) -> None:
     """Refuse the same image under two names: it would be in the test and in the training."""
     seen: dict[str, str] = {}
-    for specimen in specimens:
-        name = specimen.noisy.relative_to(folder).as_posix()
+    for image in images:
+        name = image.noisy.relative_to(folder).as_posix()
         other = seen.setdefault(hashes[name], name)
         if other != name:
             raise DataError(
@@ -288,69 +267,110 @@ def _refuse_copies(specimens: list[Specimen], hashes: dict[str, str], folder: Pa
             )
 
 
-def _split_specimens(specimens: list[Specimen], config: RunConfig) -> dict[Split, list[Specimen]]:
-    by_name = {specimen.name: specimen for specimen in specimens}
+def _split_specimens(
+    specimens: dict[str, list[ImageFiles]], config: RunConfig
+) -> dict[Split, dict[str, list[ImageFiles]]]:
     splits = split_names(
-        list(by_name),
+        list(specimens),
         validation_fraction=config.data.validation_fraction,
         test_fraction=config.data.test_fraction,
         rng=make_generator(config.data.seed, "folder split"),
     )
-    return {split: [by_name[name] for name in names] for split, names in splits.items()}
+    return {split: {name: specimens[name] for name in names} for split, names in splits.items()}
 
 
-def _read_split(specimens: list[Specimen], config: RunConfig) -> Iterator[Record]:
-    for specimen in specimens:
-        for image in _read_specimen(specimen, is_truth=config.data.added_noise_electrons_per_pixel is not None):
-            yield from make_tiles(image, config)
+def _read_split(specimens: dict[str, list[ImageFiles]], config: RunConfig) -> Iterator[Record]:
+    for specimen, images in specimens.items():
+        for image in images:
+            for signal in _read_signals(image, specimen, config):
+                frames = [_magnify(frame, config) for frame in signal]
+                for frame in _state_range(_rescale_added_noise(frames, config)):
+                    yield from _cut_tiles(frame, config)
 
 
-def _read_specimen(specimen: Specimen, *, is_truth: bool) -> Iterator[Record]:
-    """Read the frames of one file as whole images, those of a signal scaled alike; what gets noise added is truth."""
-    noisy = read_sandboxed(read_micrographs, specimen.noisy)
-    clean = read_sandboxed(read_micrographs, specimen.clean) if specimen.clean else []
-    truth = [micrograph.image for micrograph in clean]
-    masks = read_sandboxed(read_masks, specimen.mask) if specimen.mask else []
-    _check_partners(specimen, noisy, truth, specimen.clean)
-    _check_partners(specimen, noisy, masks, specimen.mask)
-    scales = _choose_signal_scales(noisy, truth, is_truth=is_truth)
-    for index, micrograph in enumerate(noisy):
-        scale = scales[micrograph.signal]
-        pixel_size_angstrom = micrograph.pixel_size_angstrom or (clean[index].pixel_size_angstrom if clean else None)
-        images: dict[str, npt.NDArray[Any]] = {"noisy": scale.apply(micrograph.image)}
-        if truth:
-            images["clean"] = scale.apply(truth[index])
-        if masks:
-            images["mask"] = masks[index]
-        yield Record(
-            images,
-            specimen=specimen.noisy.name,
-            name=micrograph.name,
-            attributes={"pixel_size_angstrom": pixel_size_angstrom or math.nan, **scale.to_attributes()},
-        )
+def _read_signals(files: ImageFiles, specimen: str, config: RunConfig) -> Iterator[list[Record]]:
+    """Read the frames of one file, signal by signal: detectors have units of their own.
 
-
-def _choose_signal_scales(
-    noisy: list[Micrograph], truth: list[FloatImage], *, is_truth: bool
-) -> dict[str, IntensityScale]:
-    """Choose one scale for each signal of a file: detectors have units of their own."""
-    scales = {}
+    The noisy ones alone decide the scale, as in `predict`. What gets noise added is truth until then.
+    """
+    noisy = read_sandboxed(read_micrographs, files.noisy)
+    clean = read_sandboxed(read_micrographs, files.clean) if files.clean else []
+    masks = read_sandboxed(read_masks, files.mask) if files.mask else []
+    _check_partners(files, noisy, [micrograph.image for micrograph in clean], files.clean)
+    _check_partners(files, noisy, masks, files.mask)
     for signal in dict.fromkeys(micrograph.signal for micrograph in noisy):
         members = [index for index, micrograph in enumerate(noisy) if micrograph.signal == signal]
-        frames, clean = [noisy[index].image for index in members], [truth[index] for index in members if truth]
-        scales[signal] = choose_scale([], frames) if is_truth else choose_scale(frames, clean)
-    return scales
+        frames = [noisy[index].image for index in members]
+        if config.data.added_noise_electrons_per_pixel is None:
+            scale = choose_folder_scales(frames, config, files.noisy.name)[0]
+        else:
+            scale = choose_scale([], frames)
+        yield [_make_record(noisy, clean, masks, index, specimen=specimen, scale=scale) for index in members]
+
+
+def _make_record(
+    noisy: Sequence[Micrograph],
+    clean: Sequence[Micrograph],
+    masks: Sequence[Mask],
+    index: int,
+    *,
+    specimen: str,
+    scale: IntensityScale,
+) -> Record:
+    micrograph = noisy[index]
+    pixel_size_angstrom = micrograph.pixel_size_angstrom or (clean[index].pixel_size_angstrom if clean else None)
+    images: dict[str, npt.NDArray[Any]] = {"noisy": scale.apply(micrograph.image)}
+    if clean:
+        images["clean"] = scale.apply(clean[index].image)
+    if masks:
+        images["mask"] = masks[index]
+    return Record(
+        images,
+        specimen=specimen,
+        name=micrograph.name,
+        attributes={"pixel_size_angstrom": pixel_size_angstrom or math.nan, **scale.to_attributes()},
+    )
+
+
+def _rescale_added_noise(frames: list[Record], config: RunConfig) -> list[Record]:
+    """Scale the frames of a signal with added noise as `predict` scales noisy ones, which have no truth there."""
+    if config.data.added_noise_electrons_per_pixel is None:
+        return frames
+    scales = choose_folder_scales([frame.noisy for frame in frames], config, frames[0].name)
+    return [
+        dataclasses.replace(
+            frame,
+            images={name: scale.apply(image) for name, image in frame.images.items()},
+            attributes=frame.attributes
+            | {
+                "intensity_scale": frame.attributes["intensity_scale"] * scale.scale,
+                "electrons_per_unit_intensity": frame.attributes["electrons_per_unit_intensity"] / scale.scale,
+            },
+        )
+        for frame, scale in zip(frames, scales, strict=True)
+    ]
+
+
+def _state_range(frames: list[Record]) -> list[Record]:
+    """State the range of the truth of a signal, from zero or its lowest value to its largest, in stored intensity."""
+    truth = [frame.images["clean"] for frame in frames if "clean" in frame.images]
+    if not truth:
+        return frames
+    found = max(float(image.max()) for image in truth) - min(0.0, *(float(image.min()) for image in truth))
+    return [
+        dataclasses.replace(frame, attributes=frame.attributes | {STATED_RANGE: found or math.nan}) for frame in frames
+    ]
 
 
 def _check_partners(
-    specimen: Specimen, noisy: list[Micrograph], partners: Sequence[FloatImage | Mask], path: Path | None
+    files: ImageFiles, noisy: list[Micrograph], partners: Sequence[FloatImage | Mask], path: Path | None
 ) -> None:
     if path is None:
         return
     name = f"{path.parent.name}/{path.name}"
     if len(partners) != len(noisy):
         raise DataError(
-            f"{name}: holds {len(partners)} images, {specimen.noisy.name} holds {len(noisy)}; expected as many."
+            f"{name}: holds {len(partners)} images, {files.noisy.name} holds {len(noisy)}; expected as many."
         )
     for micrograph, partner in zip(noisy, partners, strict=True):
         if partner.shape != micrograph.image.shape:
@@ -358,15 +378,10 @@ def _check_partners(
                 f"{name}: is {describe(partner)}, the image {micrograph.name} is {describe(micrograph.image)}; "
                 "expected the same height and width."
             )
-        if path == specimen.clean and np.array_equal(partner, micrograph.image):
+        if path == files.clean and np.array_equal(partner, micrograph.image):
             raise DataError(
                 f"{name}: is identical to the image {micrograph.name}; expected its noise-free truth; remove the pair."
             )
-
-
-def _join(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NUM_NAMES_SHOWN} more" if len(names) > NUM_NAMES_SHOWN else ""
-    return ", ".join(names[:NUM_NAMES_SHOWN]) + more
 
 
 def choose_folder_scales(images: Sequence[RowImage], config: RunConfig, name: str) -> tuple[IntensityScale, ...]:

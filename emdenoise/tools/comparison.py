@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,20 @@ class Comparison:
     reference : str
         The variant that the others are compared with.
     rows : list of Row
+    failures : dict of RunKey to str
+        Runs that have no result, and why.
     """
 
     metric: str
     reference: str
     rows: list[Row]
+    failures: dict[RunKey, str] = field(default_factory=dict)
 
     def make_table(self) -> list[list[str]]:
         """Make the table: a heading, then one row each."""
-        conditions = ["trained on", "tested on"] if any(row.trained_on for row in self.rows) else []
-        others = list(self.rows[0].other_scores)
+        has_conditions = any(row.trained_on for row in self.rows) or any(key.condition for key in self.failures)
+        conditions = ["trained on", "tested on"] if has_conditions else []
+        others = list(self.rows[0].other_scores) if self.rows else []
         figures = ["seeds", self.metric, *others, f"over {self.reference}", "epochs", "s", "pretraining s"]
         return [
             ["variant", *conditions, "images", *figures],
@@ -117,10 +121,23 @@ class Comparison:
                 ]
                 for row in self.rows
             ),
+            *(
+                [
+                    key.variant,
+                    *([key.condition, "–"] if conditions else []),
+                    str(key.num_images or "all"),
+                    f"seed {key.seed} failed",
+                    reason,
+                    *["–"] * (len(figures) - 2),
+                ]
+                for key, reason in self.failures.items()
+            ),
         ]
 
 
-def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str) -> Comparison:
+def compare_runs(
+    runs: Sequence[Run], *, metrics: Sequence[str], reference: str, failures: Mapping[RunKey, str] | None = None
+) -> Comparison:
     """Compare the variants of a study.
 
     Parameters
@@ -131,6 +148,8 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
         Names in ``scores.json``; variants are compared by the first.
     reference : str
         Variant that the others are compared with.
+    failures : mapping of RunKey to str, optional
+        Runs that have no result, and why.
 
     Returns
     -------
@@ -170,7 +189,7 @@ def compare_runs(runs: Sequence[Run], *, metrics: Sequence[str], reference: str)
                 pretraining_s=float(np.mean([figures["pretraining_s"] for figures in own.values()])),
             )
         )
-    return Comparison(metrics[0], reference, rows)
+    return Comparison(metrics[0], reference, rows, dict(failures or {}))
 
 
 def write_comparison(comparison: Comparison, study_dir: Path) -> None:
@@ -181,11 +200,14 @@ def write_comparison(comparison: Comparison, study_dir: Path) -> None:
     StorageError
         If the folder cannot be written.
     """
-    write_json(study_dir / "study.json", _to_json(asdict(comparison)))
+    failures = {key.name: reason for key, reason in comparison.failures.items()}
+    write_json(study_dir / "study.json", _to_json({**asdict(replace(comparison, failures={})), "failures": failures}))
     heading, *rows = comparison.make_table()
     lines = [heading, ["---"] * len(heading), *rows]
     with write_atomically(study_dir / "study.md") as partial:
         partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+    if not comparison.rows:
+        return
     with write_atomically(study_dir / "study.png") as partial:
         partial.write_bytes(_draw(comparison))
 

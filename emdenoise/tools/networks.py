@@ -54,6 +54,10 @@ def load_network(network: str | os.PathLike[str]) -> TrainedNetwork:
         raise MissingInputError(f"{folder} is no folder; give the model folder of a training, such as workspace/model.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _keep_random_numbers(), lock_folder(folder, is_written=False):
+        from emdenoise.results.environment import check_backend
+
+        check_backend()
+
         from emdenoise.models.backend import borrow_backend
         from emdenoise.tools.trained import load_checked, read_training
 

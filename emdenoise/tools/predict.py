@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdenoise.errors import MissingInputError, SettingsError
-from emdenoise.files.locks import hold_folders
+from emdenoise.files.atomic import name_partial
+from emdenoise.files.locks import hold_folders, lock_file
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
 from emdenoise.tools.restoration import TrainedNetwork
@@ -52,7 +53,8 @@ def predict(
                     "choose one with --signal, or give a folder."
                 )
             for of_signal, place in zip(staged, places, strict=True):
-                size = _write_result(network, of_signal, place, progress)
+                with nullcontext() if place == result else lock_file(place):  # `_stage` holds that of the image
+                    size = _write_result(network, of_signal, place, progress)
                 messages.append(f"Wrote {place}: {size}, {network.workload}, weights {network.weights_sha256[:12]}.")
                 if len(results) * len(staged) > 1:
                     progress.say(messages[-1])
@@ -183,8 +185,8 @@ def _is_folder(output: Path) -> bool:
 def _stage(image: Path, result: Path, network: TrainedNetwork, signal: str | None) -> Iterator[list["StagedImages"]]:
     from emdenoise.tools.staging import stage_images
 
-    scratch = result.with_name(f".partial-{result.name}.noisy.h5")
-    with stage_images(image, scratch, network.settings, signal=signal) as staged:
+    scratch = name_partial(result, ".noisy.h5")
+    with lock_file(result), stage_images(image, scratch, network.settings, signal=signal) as staged:
         yield staged
 
 

@@ -21,7 +21,7 @@ from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, read_blocks
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.tiles import scale_record
-from emdenoise.errors import DataError, MissingInputError, explain_os_errors
+from emdenoise.errors import SHORTAGES, DataError, MissingInputError, explain_os_errors
 from emdenoise.files.formats import Micrograph, check_values, is_image_file, read_micrographs
 from emdenoise.files.full_disk import create_hdf5
 from emdenoise.files.hdf5 import check_filters, check_parts, read_pixel_size
@@ -161,9 +161,15 @@ def stage_arrays(
 
 
 def check_is_file(path: Path) -> None:
-    """Raise `MissingInputError` if there is no such file."""
+    """Raise `MissingInputError` if there is no such file, `DataError` if it may not be read."""
     if not path.is_file():
         raise MissingInputError(f"{path} is not there; give a file that exists.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions.") from error
 
 
 def _stage(scratch: Path, config: RunConfig, zoom: float, signal: str | None, path: Path) -> list[StagedImages]:

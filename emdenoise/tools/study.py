@@ -11,9 +11,10 @@ from emdenoise import __version__
 from emdenoise.config.loading import hash_settings, load_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.config.studies import RunKey, StudyConfig, list_runs
-from emdenoise.errors import MissingInputError, SettingsError
+from emdenoise.errors import DivergenceError, MissingInputError, ResourceError, SettingsError
 from emdenoise.files.locks import lock_folder
 from emdenoise.progress import Progress, SilentProgress
+from emdenoise.results.environment import check_backend
 from emdenoise.tables import look_up
 from emdenoise.tasks import Outcome, download, preprocess, test, train
 
@@ -25,6 +26,7 @@ def run_study(*, study_file: Path, study_dir: Path, part: str = DEFAULT_PART, pr
     """Run every combination of a study file and compare them, or do a part of that; goes on where it was stopped."""
     study = load_settings(study_file, StudyConfig, "study")
     configs = list_runs(study)
+    check_backend()
     if part == "list":
         return _show_runs(study, configs, study_dir)
     if part in (DEFAULT_PART, "images"):
@@ -51,17 +53,23 @@ def _run_all(study: StudyConfig, configs: Configs, study_dir: Path, progress: Pr
     """Do all runs, one after the other, and compare what is there after each."""
     from emdenoise.tools.comparison import Run, compare_runs, write_comparison
 
-    runs = []
+    runs, failures, exit_code = [], dict[RunKey, str](), 0
     for number, key in enumerate(configs):
         progress.step("study", number, len(configs), key.name)
-        for condition, output_dir in _run_one(study, configs, key, study_dir, SilentProgress()).items():
-            runs.append(Run(key, condition, output_dir))
+        try:
+            for condition, output_dir in _run_one(study, configs, key, study_dir, SilentProgress()).items():
+                runs.append(Run(key, condition, output_dir))
+        except (DivergenceError, ResourceError) as error:  # of this run; the others may do better
+            failures[key], exit_code = str(error).partition(";")[0], error.exit_code
+            progress.say(f"{key.name} failed: {error}")
         metric = study.metric or look_up("workloads", configs[key].workload).main_metric
         metrics, reference = (metric, *study.other_metrics), next(iter(study.variants))
-        comparison = compare_runs(runs, metrics=metrics, reference=reference)
+        comparison = compare_runs(runs, metrics=metrics, reference=reference, failures=failures)
         write_comparison(comparison, study_dir)
     progress.step("study", len(configs), len(configs))
-    return Outcome(f"{len(configs)} runs are compared in {study_dir / 'study.md'}", comparison.make_table())
+    failed = f"; {len(failures)} failed" if failures else ""
+    message = f"{len(configs) - len(failures)} runs are compared in {study_dir / 'study.md'}{failed}"
+    return Outcome(message, comparison.make_table(), exit_code)
 
 
 def _run_one(study: StudyConfig, configs: Configs, key: RunKey, study_dir: Path, progress: Progress) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emdenoise.config.loading import check_settings, load_settings
 from emdenoise.config.schema import RunConfig
+from emdenoise.errors import DataError
 from emdenoise.files.locks import lock_folder
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
@@ -32,6 +33,7 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
         folder = stack.enter_context(open_package(place))
         target = _find_target(runs[0]) if runs else None
         package = build_package(runs, system, target, folder)
+        _read_again(folder)
         write_archive(folder, package_file)
     progress.say(f"{len(runs)} runs of workload {package.workload}, division {package.division}.")
     if target is not None and (num_missed := _count_missed(runs, target)):
@@ -40,6 +42,15 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
             "more there is no time to quality, and division closed refuses the package."
         )
     return Outcome(f"The package is {package_file}; `emdenoise check` says whether it will be accepted.")
+
+
+def _read_again(folder: Path) -> None:
+    """Read a package as a judge does: a damaged file of a run is better found here."""
+    from emdenoise.tools.packages import read_submission
+
+    _, problems = read_submission(folder)
+    if problems:
+        raise DataError(f"{problems[0]}; expected whole files of finished runs; run the test task of this run again.")
 
 
 def _find_target(run: Path) -> "Target | None":

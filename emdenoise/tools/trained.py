@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from emdenoise.config.loading import check_settings
 from emdenoise.config.schema import RunConfig
+from emdenoise.results.environment import check_backend
 from emdenoise.results.task_record import TaskRecord, read_record
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ def load_trained(model_dir: Path) -> tuple[RunConfig, "TrainedModel"]:
         If the folder lacks the network or the record of its training.
     ModelError, DataError
         If they are damaged or do not belong together.
+    PackageError
+        If the backend of Keras is missing.
     """
+    check_backend()
+
     from emdenoise.models.backend import prepare_backend
 
     config, record = read_training(model_dir)

@@ -4,6 +4,7 @@ Plain steps of Keras instead of `Model.fit`: the order of the images is a functi
 makes a continued training equal to an undisturbed one.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import numpy.typing as npt
 from emdenoise.arrays import Values
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.read_ahead import ReadAhead
-from emdenoise.errors import StoppedError
-from emdenoise.models.backend import fetch
+from emdenoise.errors import DivergenceError, StoppedError
+from emdenoise.models.backend import explain_memory, fetch
 from emdenoise.progress import Progress
 from emdenoise.training.interruption import BegunEpoch, CheckpointFolder, History, heed_signals
 from emdenoise.training.transfer import Freeze
@@ -31,6 +32,7 @@ SHOWN_LOSSES = ("loss", "discriminator_loss")
 """What the progress shows, where there is such a loss."""
 STEPS_BETWEEN_LOSSES = 10
 """After so many steps the losses are fetched from the device. In between it computes, and nobody waits for it."""
+REMEDY = "lower learning_rate or set warmup_fraction, and run the task again"
 
 
 class Batches(Protocol):
@@ -120,6 +122,7 @@ class TrainingResult:
         }
 
 
+@explain_memory("a smaller batch_size or crop_size_px")
 def run_epochs(
     learner: Learner,
     batches: Batches,
@@ -152,7 +155,11 @@ def run_epochs(
     Raises
     ------
     StoppedError
-        If the system asked for the end (SIGTERM, SIGUSR1); the state is kept, to the step.
+        If the system asked for the end (SIGTERM, SIGUSR1, SIGHUP); the state is kept, to the step.
+    DivergenceError
+        If a loss is NaN or infinite; what was kept before is left as it is.
+    ResourceError
+        If the memory of the machine or its accelerator is too small.
     StorageError
         If a checkpoint cannot be written.
     ModelError
@@ -187,6 +194,7 @@ def run_epochs(
                 )
             first_step_s = first_step_s or state.first_step_s
             figures = state.describe(epoch) | learner.validate(validation)
+            _check_loss("the validation loss", figures["validation_loss"], f"after epoch {epoch + 1}")
             figures["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
             history.append(figures)
             if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
@@ -219,7 +227,7 @@ def _train_epoch(
     for step in range(state.num_steps, len(batches)):
         is_asked = learner.num_processes == 1 or step % STEPS_BETWEEN_LOSSES == 0
         if is_asked and learner.add_up(np.array([is_stopped()], np.float64)).any():
-            _add_losses(state, pending)
+            _add_losses(state, pending, epoch, len(batches))
             state.train_s = done_s + time.perf_counter() - started
             return False
         inputs, targets = batches.read(epoch, step)
@@ -228,7 +236,7 @@ def _train_epoch(
         state.num_steps, state.num_images = step + 1, state.num_images + num_images
         is_last = state.num_steps == len(batches)
         if is_last or not state.first_step_s or len(pending) == STEPS_BETWEEN_LOSSES:
-            _add_losses(state, pending)
+            _add_losses(state, pending, epoch, len(batches))
             shown = _show_losses(state)
         state.train_s = done_s + time.perf_counter() - started
         state.first_step_s = state.first_step_s or state.train_s
@@ -237,13 +245,20 @@ def _train_epoch(
     return True
 
 
-def _add_losses(state: BegunEpoch, pending: list[tuple[int, Mapping[str, Any]]]) -> None:
-    """Fetch the losses of some steps and add them up in the order of the steps; empties the list."""
+def _add_losses(state: BegunEpoch, pending: list[tuple[int, Mapping[str, Any]]], epoch: int, num_steps: int) -> None:
+    """Fetch the losses of the last steps and add them up in the order of the steps; empties the list."""
     values = iter(fetch([loss for _, losses in pending for loss in losses.values()]))
-    for num_images, losses in pending:
+    for step, (num_images, losses) in enumerate(pending, state.num_steps - len(pending) + 1):
         for name in losses:
-            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * next(values)
+            value = next(values)
+            _check_loss(f"the {name.replace('_', ' ')}", value, f"in epoch {epoch + 1}, step {step} of {num_steps}")
+            state.loss_sums[name] = state.loss_sums.get(name, 0.0) + num_images * value
     pending.clear()
+
+
+def _check_loss(name: str, value: float, place: str) -> None:
+    if not math.isfinite(value):
+        raise DivergenceError(f"{name} is {value} {place}; expected a finite number; {REMEDY}.")
 
 
 def _show_losses(state: BegunEpoch) -> str:

@@ -29,9 +29,9 @@ STATE_FILE = "state.json"
 History = list[dict[str, float]]
 """Figures of each epoch so far, by name."""
 
-STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""What schedulers send ahead of the end of a job's time, or before they give its place to another;
-not every system has both."""
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+"""What schedulers send ahead of the end of a job's time, or before they give its place to another, and the system when
+a terminal closes; not every system has all of them."""
 
 
 @dataclass
@@ -92,7 +92,8 @@ def heed_signals() -> Iterator[Callable[[], bool]]:
     request = threading.Event()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, lambda *details: request.set()) for number in STOP_SIGNALS}
+        heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup asks
+        before = {number: signal.signal(number, lambda *details: request.set()) for number in heeded}
     try:
         yield request.is_set
     finally:

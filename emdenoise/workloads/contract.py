@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -14,9 +14,11 @@ from emdenoise.models.contract import Ports
 from emdenoise.models.heads import HEADS, Head
 from emdenoise.processes import ALONE, ProcessGroup
 from emdenoise.tables import look_up
-from emdenoise.training.epochs import Judge
 from emdenoise.training.objectives import OBJECTIVES, Objective, list_objectives
 from emdenoise.training.targets import Target
+
+if TYPE_CHECKING:
+    from emdenoise.training.epochs import Judge
 
 FREE_SETTINGS = (
     *("workload", "division", "seed", "num_processes"),
@@ -125,7 +127,7 @@ class Workload:
         """Say whether a classical method of the test learns from the images that the network learned from."""
         return any(look_up("baselines", name).learns for name in self.choose_baselines(config))
 
-    def make_judge(self, config: RunConfig, validation: RecordFile, group: ProcessGroup = ALONE) -> Judge:
+    def make_judge(self, config: RunConfig, validation: RecordFile, group: ProcessGroup = ALONE) -> "Judge":
         """Make what scores the validation images after each epoch: by the main metric and that of the target.
 
         Parameters

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emdenoise.dataset import intensity
-from emdenoise.dataset.intensity import choose_scale, choose_scale_by_blocks
+from emdenoise.dataset.intensity import choose_scale, choose_scale_by_blocks, choose_window
+from emdenoise.errors import DataError
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 COUNTS = st.integers(-(2**22), 2**22).map(np.float32)
@@ -108,3 +109,18 @@ def test_the_tails_of_many_pixels_are_left_out_block_by_block_too(
     monkeypatch.setattr(intensity, "BLOCK_PIXELS", num_pixels // 5)
     image = np.random.default_rng(num_pixels).standard_cauchy((num_pixels, 1)).astype(np.float32)
     assert choose_scale_by_blocks([image]) == choose_scale([image])
+
+
+@pytest.mark.parametrize("largest", [1e-45, 1e-40, 1e-38, 1e38, 3.4e38])
+def test_the_smallest_and_the_largest_values_are_scaled_to_finite_ones_and_come_back(largest: float) -> None:
+    image = np.array([[0, largest], [largest / 2, largest]], np.float32)
+    for scale in (choose_scale([image]), choose_scale([], [image])):
+        stored = scale.apply(image)
+        assert np.isfinite(stored).all()
+        assert 0 < stored.max() <= 1
+        np.testing.assert_array_equal(scale.restore(stored), image)
+
+
+def test_a_mean_whose_inverse_is_no_number_is_refused() -> None:
+    with pytest.raises(DataError, match=r"a\.tif: its mean intensity is 9.*e-41; expected counts, above 0"):
+        choose_window(np.full((4, 4), 1e-40, np.float32), (0.6, 1.4), name="a.tif")

@@ -40,6 +40,6 @@ def test_without_a_test_fraction_there_are_no_test_specimens() -> None:
 @pytest.mark.parametrize(("names", "test_fraction", "least"), [("ab", 0.1, 3), ("a", 0.0, 2), ("", 0.1, 3)])
 def test_fewer_specimens_than_splits_are_refused(names: str, test_fraction: float, least: int) -> None:
     with pytest.raises(
-        DataError, match=rf"{len(names)} images \(.*\); expected at least {least}, one file for each split"
+        DataError, match=rf"{len(names)} specimens \(.*\); expected at least {least}, one for each split"
     ):
         split_names(names, validation_fraction=0.1, test_fraction=test_fraction, rng=np.random.default_rng(0))

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from emdenoise.errors import DataError
-from emdenoise.files import sandbox
+from emdenoise.errors import DataError, ResourceError
+from emdenoise.files import sandbox, worker
 from emdenoise.files.sandbox import BYTES_PER_SECOND, call_sandboxed, read_sandboxed
+from emdenoise.files.worker import Worker
 
 REMEDY = "copy it again"
 
@@ -68,3 +71,27 @@ def test_the_pixels_beside_a_file_count_as_its_own(tmp_path: Path) -> None:
         read_sandboxed(Path.read_bytes, tmp_path / "a_1.ser")
     assert asked == [10 + 3 * BYTES_PER_SECOND, 3 * BYTES_PER_SECOND]
     assert read_sandboxed(Path.read_bytes, tmp_path / "a.emi") == bytes(10)
+
+
+def test_a_reader_that_never_started_is_no_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_find_reader", lambda process: Worker())
+    monkeypatch.setattr(worker, "BEGIN", "raise SystemExit('no memory')")
+    with pytest.raises(ResourceError, match=r"^images/a\.emd: the process that reads files does not start; expected"):
+        read(partial(len, "abc"))
+
+
+def test_a_script_without_a_guard_reads_files(tmp_path: Path) -> None:
+    """A process of `multiprocessing` would run the script again, and so fail."""
+    (tmp_path / "script.py").write_text(
+        "from pathlib import Path; from emdenoise.files.sandbox import read_sandboxed\n"
+        "print(read_sandboxed(Path.exists, Path('script.py')))"
+    )
+    result = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout == "True\n", result.stderr

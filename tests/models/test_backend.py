@@ -1,6 +1,6 @@
 """What is set and asked of the backend of Keras."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import tensorflow
 
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.models.backend import choose_compilation, list_accelerators, prepare_backend
+from emdenoise.models.backend import borrow_backend, choose_compilation, list_accelerators, prepare_backend
 from emdenoise.models.checkpoints import hash_weights
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's devices")
@@ -76,3 +76,32 @@ def test_the_backend_is_asked_for_the_same_bits_only_where_the_settings_say_so(m
     assert asked == []
     prepare_backend(TrainingSettings(deterministic=True), 0)
     assert asked == [True]
+
+
+OTHER = {"floatx": "float16", "epsilon": 1e-3, "image_data_format": "channels_first"}
+
+
+@pytest.fixture
+def settings_of_the_user() -> Iterator[None]:
+    """Set what a file ``~/.keras/keras.json`` would set at the start of Keras."""
+    before, policy = {name: getattr(keras.config, name)() for name in OTHER}, keras.config.dtype_policy()
+    for name, value in OTHER.items():
+        getattr(keras.config, f"set_{name}")(value)
+    yield
+    for name, value in before.items():
+        getattr(keras.config, f"set_{name}")(value)
+    keras.config.set_dtype_policy(policy)
+
+
+def test_settings_of_the_user_do_not_reach_the_network(settings_of_the_user: None) -> None:
+    prepare_backend(TrainingSettings(), 0)
+    image = keras.Input((None, None, 1))
+    assert image.dtype == "float32"
+    assert keras.layers.Conv2D(2, 3)(image).shape == (None, None, None, 2)
+    assert keras.config.epsilon() == 1e-7
+
+
+def test_a_guest_leaves_the_settings_of_the_user_as_they_were(settings_of_the_user: None) -> None:
+    with borrow_backend("float32"):
+        assert keras.Input((None, None, 1)).dtype == "float32"
+    assert {name: getattr(keras.config, name)() for name in OTHER} == OTHER

@@ -275,3 +275,15 @@ def test_a_network_that_declares_its_reach_wrong_is_refused_before_tiles_show_se
 def test_an_image_of_one_tile_needs_no_check(make_network: MakeNetwork, noisy: FloatImage) -> None:
     network = replace(make_network("unet"), reach_px=0)
     assert np.array_equal(apply(network, noisy), np.asarray(network.model(noisy[..., None]))[..., 0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("head", [INTENSITY, LABELS], ids=["intensity", "labels"])
+def test_a_network_that_gives_nan_is_refused_also_where_labels_would_not_tell(
+    value: float, head: Head, make_network: MakeNetwork, noisy: FloatImage
+) -> None:
+    network = make_network("unet", ports=Ports({"noisy": 1}, 1 if head is INTENSITY else 3, head))
+    weights = network.model.get_weights()
+    network.model.set_weights([*weights[:-1], np.full_like(weights[-1], value)])
+    with pytest.raises(ModelError, match=r"^network \w+ gives \d+ of \d+ values that are NaN or infinite; expected"):
+        apply(network, noisy, head)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emdenoise.errors import EMDenoiseError, PackageError, SettingsError
 from emdenoise.results import environment
 from emdenoise.results.environment import COMMIT_VARIABLE, IMAGE_VARIABLE, describe_code, describe_environment
 
@@ -27,6 +28,8 @@ def test_the_machine_is_described_by_json_values(monkeypatch: pytest.MonkeyPatch
         "memory_gib",
         "accelerators",
         "packages",
+        "backend",
+        "variables",
         "image",
     }
     assert found["python"] == platform.python_version()
@@ -94,3 +97,42 @@ def test_without_git_the_commit_is_unknown(checkout: Path, monkeypatch: pytest.M
 def test_outside_a_repository_the_commit_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", str(checkout / "nowhere"))
     assert describe_code() == ("unknown", False)
+
+
+def test_the_record_says_what_the_environment_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert describe_environment([])["backend"] == "tensorflow"
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    assert describe_environment([])["backend"] == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=0 --xla_dump_to=/home/somebody")
+    found = describe_environment([])
+    assert found["backend"] == "torch"
+    assert found["variables"]["XLA_FLAGS"] == "--xla_gpu_autotune_level=0 …"
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind", "message"),
+    [
+        (
+            "none",
+            SettingsError,
+            r"^the backend of Keras is none, .*; expected tensorflow or jax .*; set KERAS_",
+        ),
+        (
+            "missing",
+            PackageError,
+            r"^the backend of Keras is missing, .* the package no_such is not installed; in",
+        ),
+    ],
+)
+def test_a_backend_that_is_not_there_is_one_line(
+    backend: str, kind: type[EMDenoiseError], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "BACKENDS", {**environment.BACKENDS, "missing": "no_such"})
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(kind, match=message):
+        environment.check_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    environment.check_backend()

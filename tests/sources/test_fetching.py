@@ -19,6 +19,7 @@ from typing import ClassVar
 import pytest
 
 from emdenoise.errors import DataError, DownloadError, SettingsError, StorageError
+from emdenoise.files.locks import LOCK_FILE
 from emdenoise.progress import SilentProgress
 from emdenoise.sources import fetching
 from emdenoise.sources.fetching import Location, fetch_files, find_locations
@@ -528,7 +529,7 @@ def test_a_full_disk_is_a_storage_error(place, stored, tmp_path):
 
 
 def test_two_downloads_into_one_folder_exclude_each_other(stored, tmp_path):
-    descriptor = os.open(tmp_path, os.O_RDONLY)
+    descriptor = os.open(tmp_path / LOCK_FILE, os.O_RDWR | os.O_CREAT)  # as another task holds it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with pytest.raises(StorageError, match="is in use by another task; wait"):

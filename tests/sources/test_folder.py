@@ -18,10 +18,13 @@ from emdenoise.dataset.record import SPLITS, Record
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.tiles import assemble_tiles
 from emdenoise.errors import DataError, DownloadError, SettingsError
+from emdenoise.evaluation.scoring import score_method
 from emdenoise.files.atomic import hash_file
 from emdenoise.progress import SilentProgress
 from emdenoise.sources import SOURCES
-from emdenoise.sources.folder import FOLDER, download_folder, find_specimens, read_folder
+from emdenoise.sources.folder import FOLDER, download_folder, group_images, read_folder
+from emdenoise.sources.layout import find_images
+from emdenoise.tools.staging import stage_arrays
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 RAW = SHARED / "raw_microscope_files"
@@ -98,7 +101,6 @@ def test_truth_and_labels_belong_to_the_image_of_the_same_name(tmp_path: Path, s
         scale = record.attributes["intensity_scale"]
         if {"clean", "truth"} & set(subfolders):
             np.testing.assert_array_equal(record.images["clean"] / scale, record.noisy / scale + 3)
-            assert record.images["clean"].max() <= 1
         if "mask" in subfolders:
             np.testing.assert_array_equal(record.images["mask"], record.noisy / scale > 200)
 
@@ -148,11 +150,124 @@ def test_added_noise_makes_pairs_with_the_image_as_truth(tmp_path: Path) -> None
     # Mean and variance of Poisson counts; five standard errors of 100,000 pixels are 0.3 % and 2.5 %.
     records = read_all(make_config(added_noise_electrons_per_pixel=electrons), tmp_path)
     whole = [assemble([record for record in records if index in record.specimen], "noisy") for index in "012"]
-    clean = 1000 / 1024
+    clean = 1000 / 1024 / 2  # counts of 39 on average are above 40 in more than 0.1 % of the pixels
     for noisy in whole:
         assert noisy.mean() == pytest.approx(clean, rel=0.004)
-        assert noisy.var() == pytest.approx(clean / electrons, rel=0.025)
+        assert noisy.var() == pytest.approx(clean / (2 * electrons), rel=0.025)
     assert not np.array_equal(whole[0], whole[1])
+
+
+def test_predict_sees_an_image_as_the_training_did_whatever_its_truth(tmp_path: Path) -> None:
+    """The truth is four times as bright as the image, as of a longer exposure; it must not be seen in the scale."""
+    fill(tmp_path / "alone/folder", ("noisy",), num_images=3)
+    fill(tmp_path / "pairs/folder", ("noisy",), num_images=3)
+    for index in range(3):
+        write(tmp_path / f"pairs/folder/clean/image {index}.tif", 4 * make_counts(index))
+    for place, settings in (("alone", {}), ("pairs", {}), ("alone", {"added_noise_electrons_per_pixel": 20.0})):
+        config = make_config(**settings)
+        for index in range(3):
+            tiles = [tile for tile in read_all(config, tmp_path / place) if tile.specimen == f"image {index}.tif"]
+            stored = assemble(tiles, "noisy")
+            own = stored / np.float32(tiles[0].attributes["intensity_scale"])
+            np.testing.assert_array_equal(stage_arrays(own[None], config).noisy[0], stored)
+
+
+def test_the_scores_of_a_file_do_not_jump_where_its_scale_does(tmp_path: Path) -> None:
+    """PSNR with the range of the truth itself, as 255 for 8 bits, whatever power of two brings it into [0, 1]."""
+    found = {}
+    for brightest in (255, 257):
+        for index in range(3):
+            clean = np.full((32, 32), 100, np.uint16)
+            clean[index, :] = brightest
+            noisy = clean + np.where(np.indices(clean.shape).sum(axis=0) % 2, 3, -3)
+            write(tmp_path / f"{brightest}/folder/clean/{index}.tif", clean)
+            write(tmp_path / f"{brightest}/folder/noisy/{index}.tif", noisy.astype(np.uint16))
+        data_dir = tmp_path / f"{brightest}/data"
+        preprocess_source(FOLDER, make_config(), tmp_path / str(brightest), data_dir, SilentProgress())
+        with RecordFile(data_dir / "test.h5") as records:
+            scores = score_method(
+                lambda sample: sample["noisy"][..., 0],
+                records,
+                ("noisy",),
+                "clean",
+                batch_size=1,
+                atom_tolerance_angstrom=0.5,
+            )
+        (found[brightest],) = scores.metrics["psnr_db"]
+        assert found[brightest] == pytest.approx(20 * math.log10(brightest / 3), abs=1e-4)
+    assert abs(found[255] - found[257]) < 0.1
+
+
+def test_images_of_one_truth_are_of_one_specimen(tmp_path: Path) -> None:
+    """Six frames of one place, each saved with the same truth beside it, and two images of other places."""
+    fill(tmp_path / "folder", ("noisy", "clean"), num_images=8)
+    for index in range(1, 6):
+        write(tmp_path / f"folder/clean/image {index}.tif", make_counts(0) + 3)
+    groups = group_images(find_images(tmp_path / "folder"))
+    assert [[image.name[-1] for image in group] for group in groups.values()] == [list("012345"), ["6"], ["7"]]
+    splits = read_folder(make_config(), tmp_path)
+    specimens = {split: {record.specimen for record in records} for split, records in splits.items()}
+    assert sorted(map(sorted, specimens.values())) == [["image 0.tif"], ["image 6.tif"], ["image 7.tif"]]
+
+
+def test_images_of_the_same_labels_are_of_one_specimen_but_empty_labels_tell_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "folder", ("", "mask"), num_images=6)
+    for index in (0, 1):
+        write(tmp_path / f"folder/mask/image {index}.tif", np.zeros((40, 50), np.uint8))
+    shutil.copy(tmp_path / "folder/mask/image 2.tif", tmp_path / "folder/mask/image 4.tif")
+    groups = group_images(find_images(tmp_path / "folder"))
+    found = ["".join(image.name[-1] for image in group) for group in groups.values()]
+    assert found == ["0", "1", "24", "3", "5"]
+
+
+def test_a_table_says_which_images_show_one_specimen(tmp_path: Path) -> None:
+    fill(tmp_path / "mine", num_images=5)
+    (tmp_path / "mine/specimens.csv").write_text("image,specimen\nimage 0.tif,grid 7\nimage 3,grid 7\n")
+    config = make_config(mirror="mine")
+    assert "folder/specimens.csv" in download_folder(config, tmp_path, SilentProgress())
+    groups = group_images(find_images(tmp_path / "folder"))
+    assert {name: [image.name[-1] for image in group] for name, group in groups.items()} == {
+        "grid 7": ["0", "3"],
+        "image 1.tif": ["1"],
+        "image 2.tif": ["2"],
+        "image 4.tif": ["4"],
+    }
+    for text, message in (
+        ("image;specimen\nimage 0.tif;a", "has the columns image;specimen"),
+        ("image,specimen\nimage 9.tif,a", r"the image image 9\.tif is not there; expected each image once"),
+        ("image,specimen\nimage 0,a\nimage 0.tif,b", r"the image image 0\.tif is named twice"),
+        ("image,specimen\nimage 0", "a line without two entries"),
+    ):
+        (tmp_path / "folder/specimens.csv").write_text(text)
+        with pytest.raises(DataError, match=message):
+            find_images(tmp_path / "folder")
+
+
+def test_images_that_are_left_alone_are_named_once(tmp_path: Path) -> None:
+    fill(tmp_path / "mine")
+    fill(tmp_path / "mine/day 2", num_images=2)
+    fill(tmp_path / "mine/.trash", num_images=1)
+    progress = Heard()
+    download_folder(make_config(mirror="mine"), tmp_path, progress)
+    assert progress.messages == [
+        "folder: 4 images, 0 with truth, 0 with labels",
+        (
+            "folder: images left alone: day 2/image 0.tif, day 2/image 1.tif; images are read from the folder itself "
+            "or noisy/, their partners from clean/ and mask/"
+        ),
+    ]
+
+
+def test_capitals_in_the_name_of_a_folder_do_not_matter(tmp_path: Path) -> None:
+    fill(tmp_path / "folder")
+    (tmp_path / "folder/Clean").mkdir()
+    for index in range(4):
+        write(tmp_path / f"folder/Clean/image {index}.tif", make_counts(index) + 3)
+    progress = Heard()
+    download_folder(make_config(), tmp_path, progress)
+    assert progress.messages == ["folder: 4 images, 4 with truth, 0 with labels"]
+    with pytest.raises(SettingsError, match="but Clean/ holds the truth of noisy images; remove the setting"):
+        download_folder(make_config(added_noise_electrons_per_pixel=20.0), tmp_path, SilentProgress())
 
 
 def test_added_noise_has_its_black_level_at_zero_where_files_have_negative_values(tmp_path: Path) -> None:
@@ -258,7 +373,7 @@ def test_what_is_no_image_is_named_and_left_alone(tmp_path: Path) -> None:
 def test_series_files_are_read_through_their_emi_file(tmp_path: Path) -> None:
     for name in ("a.emi", "a_1.ser", "a_2.ser", "b_1.ser", "c.tif", "d.tif"):
         (tmp_path / name).write_bytes(b"")
-    assert [specimen.noisy.name for specimen in find_specimens(tmp_path)] == ["a.emi", "b_1.ser", "c.tif", "d.tif"]
+    assert [specimen.noisy.name for specimen in find_images(tmp_path)] == ["a.emi", "b_1.ser", "c.tif", "d.tif"]
 
 
 def test_no_images_is_an_error_that_says_where_to_put_them(tmp_path: Path) -> None:
@@ -279,7 +394,7 @@ def test_two_images_are_too_few(tmp_path: Path) -> None:
         lambda: read_folder(make_config(), tmp_path),
     ):
         with pytest.raises(
-            DataError, match=r"2 images \(image 0, image 1\); expected at least 3, one file for each split"
+            DataError, match=r"2 specimens \(image 0, image 1\); expected at least 3, one for each split"
         ):
             call()
 

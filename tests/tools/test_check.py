@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from emdenoise.errors import EXIT_REFUTED, MissingInputError, SettingsError
+from emdenoise.errors import EXIT_REFUTED, DataError, MissingInputError, SettingsError
 from emdenoise.evaluation.conditions import CONDITIONS
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.progress import SilentProgress
@@ -194,3 +194,13 @@ def test_a_folder_without_runs_and_a_system_without_a_name_are_one_line(package:
     (tmp_path / "runs/first/model/model.json").unlink()
     with pytest.raises(MissingInputError, match=r"first: has no model\.json; run all four tasks in it"):
         submit(runs_dir=tmp_path / "runs", system_file=SYSTEM_FILE, **options)
+
+
+@pytest.mark.parametrize("content", ['{"methods": {', "[]", '{"methods": 3}'])
+def test_damaged_scores_are_not_packed(content: str, package: Path, tmp_path: Path) -> None:
+    shutil.copytree(package.parent / "study" / "runs", tmp_path / "runs")
+    (tmp_path / "runs/mine-all-1/output/scores.json").write_text(content)
+    options = {"package_file": tmp_path / "package.zip", "progress": NO_PROGRESS}
+    with pytest.raises(DataError, match=r"^run_1: scores\.json .*; expected whole files of finished runs; run"):
+        submit(runs_dir=tmp_path / "runs", system_file=SYSTEM_FILE, **options)
+    assert not (tmp_path / "package.zip").exists()

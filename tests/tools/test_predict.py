@@ -1,7 +1,12 @@
 """A trained network at the microscope: one command from an image file to an image file, one line where it cannot be."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import (
@@ -17,6 +23,7 @@ from emdenoise.errors import (
     MissingInputError,
     ModelError,
     SettingsError,
+    StorageError,
 )
 from emdenoise.files.formats import read_micrographs
 from emdenoise.files.pictures import write_pictures
@@ -26,7 +33,9 @@ from emdenoise.progress import SilentProgress
 from emdenoise.tools import predict as predict_module
 from emdenoise.tools.predict import predict
 from emdenoise.tools.trained import load_trained
+from tests.untrained import write_network
 
+ROOT = Path(__file__).parents[2]
 NO_PROGRESS = SilentProgress()
 LOW, HIGH = 0.6, 1.4
 """The contrast window of the default settings."""
@@ -111,3 +120,68 @@ def test_a_network_of_several_images_is_refused_in_one_line(
             progress=NO_PROGRESS,
         )
     assert not (tmp_path / "out").exists()
+
+
+def run_predict(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "emdenoise", "predict", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", cwd=ROOT, **options)
+
+
+@pytest.mark.long
+def test_of_two_predictions_into_one_file_one_is_refused_and_the_result_is_of_the_other(tmp_path: Path) -> None:
+    model_dir, result = write_network(tmp_path / "model"), tmp_path / "out" / "result.tif"
+    images = [tmp_path / f"{counts}.tif" for counts in (100, 200)]
+    for counts, image in zip((100, 200), images, strict=True):
+        tifffile.imwrite(image, np.random.default_rng(0).poisson(counts, (1500, 700)).astype(np.float32))
+    results = [tmp_path / "alone" / image.name for image in images]
+    for image, alone in zip(images, results, strict=True):
+        options = ("--network", model_dir, "--output", alone, "--log-dir", tmp_path / "logs")
+        with run_predict(image, *options) as process:
+            process.communicate()
+            assert process.returncode == 0
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                run_predict(image, "--network", model_dir, "--output", result, "--log-dir", tmp_path / image.stem)
+            )
+            for image in images
+        ]
+        said = [process.communicate() for process in running]
+    codes = [process.returncode for process in running]
+    assert sorted(codes) in ([0, StorageError.exit_code], [0, 0]), said  # 0 and 0 where one began after the other
+    for code, (_, complaint) in zip(codes, said, strict=True):
+        if code:
+            assert "result.tif is in use by another task; wait until it ends" in complaint
+    last = [alone for code, alone in zip(codes, results, strict=True) if code == 0]
+    assert result.read_bytes() in [alone.read_bytes() for alone in last]
+    assert [path.name for path in result.parent.iterdir()] == ["result.tif"]
+
+
+@pytest.mark.parametrize("name", [b"scan-\xe4.tif", 242 * b"a" + b".tif"], ids=["not UTF-8", "long"])
+def test_odd_names_of_images_are_read_and_named_in_the_last_line(name: bytes, tmp_path: Path) -> None:
+    model_dir, image = write_network(tmp_path / "model"), tmp_path / os.fsdecode(name)
+    tifffile.imwrite(tmp_path / "a.tif", np.random.default_rng(0).poisson(90, (64, 64)).astype(np.float32))
+    (tmp_path / "a.tif").rename(image)
+    command = [sys.executable, "-m", "emdenoise", "predict", image, "--network", model_dir]
+    result = subprocess.run(
+        [*command, "--log-dir", tmp_path / "logs"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("Wrote ")
+    assert (tmp_path / f"{image.stem}.denoised.tif").exists()
+
+
+def test_an_image_that_may_not_be_read_is_one_line(
+    trained: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == image_file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DataError, match=r"micrographs\.tif cannot be read: Permission denied; check its permissions"):
+        predict(image_file=image_file, model_dir=trained / "model_dir", progress=NO_PROGRESS)

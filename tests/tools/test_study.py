@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from emdenoise.config.studies import RunKey
-from emdenoise.errors import MissingInputError, SettingsError, StorageError
+from emdenoise.errors import DivergenceError, MissingInputError, SettingsError, StorageError
 from emdenoise.files.locks import lock_folder
 from emdenoise.progress import SilentProgress
 from emdenoise.tools import study
@@ -230,3 +230,25 @@ def test_two_runs_are_done_at_once_but_none_twice(folder: Path) -> None:
         assert "scratch-2-0" in run_study(part="scratch-2-0", **arguments, progress=SilentProgress()).message
         with pytest.raises(StorageError, match="denoise-2-0 is in use by another task"):
             run_study(part="denoise-2-0", **arguments, progress=SilentProgress())
+
+
+def test_a_run_that_fails_is_a_row_and_the_others_are_compared(
+    folder: Path, tiny_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    settings = make_study(tiny_settings)
+    settings["variants"] = {"scratch": {}, "wild": {"training": {"learning_rate": 1e30}}}
+    (tmp_path / "wild.study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    shutil.copytree(folder / "study", tmp_path / "study")
+    outcome = run_study(
+        study_file=tmp_path / "wild.study.yaml", study_dir=tmp_path / "study", progress=SilentProgress()
+    )
+    assert outcome.exit_code == DivergenceError.exit_code
+    assert outcome.message.endswith("study.md; 1 failed")
+    _, scratch, wild = outcome.table
+    assert scratch[0] == "scratch"
+    assert wild[:3] == ["wild", "2", "seed 0 failed"]
+    assert "is nan" in wild[3] or "is inf" in wild[3]
+    assert {len(row) for row in outcome.table} == {len(wild)}
+    assert wild[3] in (tmp_path / "study" / "study.md").read_text()
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["failures"] == {"wild-2-0": wild[3]}
+    assert not (tmp_path / "study" / "runs" / "wild-2-0" / "model" / "model.json").exists()

@@ -12,11 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow
 from keras.src.utils import python_utils
 
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.dataset.sampler import Sampler
-from emdenoise.errors import StoppedError
+from emdenoise.errors import DivergenceError, ResourceError, StoppedError
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import hash_weights
 from emdenoise.training import epochs, learners
@@ -501,3 +502,70 @@ def test_a_second_program_of_xla_is_announced_with_its_remedy(
     learners.tell_of_shapes(sampler, progress)
     assert len(progress.lines) == is_told
     assert all("training.last_batch: filled" in line for line in progress.lines)
+
+
+@pytest.mark.parametrize("num_steps", [3, 25])
+def test_a_loss_that_is_not_finite_ends_the_training_and_says_where(
+    num_steps: int, networks: Networks, train: Train, draw_batches: Callable[..., Any], tmp_path: Path
+) -> None:
+    # The first step moves the weights by some 1e30, whose square is no float32: the loss of the second is infinite.
+    with pytest.raises(
+        DivergenceError,
+        match=rf"^the loss is (inf|nan) in epoch 1, step 2 of {num_steps}; expected a finite number; lower learning_ra",
+    ):
+        train(networks["line"](), draw_batches(sizes=(3,) * num_steps), epochs=2, **{**LINE, "learning_rate": 1e30})
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_training_whose_last_step_ruins_the_weights_is_found_by_the_validation(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any]
+) -> None:
+    with pytest.raises(DivergenceError, match=r"^the validation loss is (inf|nan) after epoch 1; expected a finite"):
+        train(networks["line"](), draw_batches(sizes=(3,)), epochs=1, **{**LINE, "learning_rate": 1e30})
+
+
+def test_what_was_kept_before_a_training_diverged_stays(
+    networks: Networks, train: Train, draw_batches: Callable[..., Any], tmp_path: Path
+) -> None:
+    class Ruined(draw_batches):  # type: ignore[misc,valid-type]
+        def read(self, epoch: int, step: int) -> Any:
+            images, targets = super().read(epoch, step)
+            return images, targets * np.float32(1e30 if epoch else 1)
+
+    with pytest.raises(DivergenceError, match="in epoch 2, step 1 of 2"):
+        train(networks["line"](), Ruined(), epochs=2, **LINE)
+    assert (tmp_path / "checkpoint" / "epoch-00001.weights.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "error",  # the words of TensorFlow, with XLA, and of JAX
+    [
+        pytest.param(
+            tensorflow.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9]\nHint"),
+            marks=pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="raised by TensorFlow alone"),
+        ),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes."),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_of_a_device_is_one_line(
+    error: Exception, networks: Networks, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack_memory(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(learners, "learn_batch", lack_memory)
+    with pytest.raises(ResourceError, match=r"is too small for this network and these images; use a smaller batch_"):
+        train(networks["line"]())
+
+
+def test_another_error_of_a_device_stays_what_it_is(
+    networks: Networks, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise RuntimeError("INTERNAL: a kernel failed")
+
+    monkeypatch.setattr(learners, "learn_batch", fail)
+    with pytest.raises(RuntimeError, match="INTERNAL"):
+        train(networks["line"]())

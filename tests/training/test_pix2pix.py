@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
-from emdenoise.errors import StoppedError
+from emdenoise.errors import DivergenceError, StoppedError
 from emdenoise.models.backend import fetch, learn_batch
 from emdenoise.models.checkpoints import hash_weights
 from emdenoise.models.patchgan import build_patchgan
@@ -297,3 +297,10 @@ def test_a_generator_of_several_channels_is_refused() -> None:
     generator = keras.Model(noisy, keras.layers.Conv2D(3, 1)(noisy), name="labels")
     with pytest.raises(ValueError, match="labels has 3 output channels; Pix2Pix needs 1"):
         join_adversaries(generator, build_patchgan((3,)), make_training(), l1_weight=100, num_steps=1)
+
+
+def test_networks_whose_losses_are_not_finite_end_the_training(
+    networks: Networks, draw_batches: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergenceError, match=r"loss is (nan|inf) in epoch 1, step \d of 2; expected a finite number"):
+        run_training(networks["small"](), draw_batches(), draw_batches(**VALIDATION), tmp_path, learning_rate=1e30)

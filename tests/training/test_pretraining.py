@@ -8,7 +8,7 @@ import pytest
 
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record_file import RecordFile
-from emdenoise.errors import DataError, SettingsError
+from emdenoise.errors import DataError, DivergenceError, SettingsError
 from emdenoise.models import MODELS, build_network
 from emdenoise.models.checkpoints import load_model
 from emdenoise.models.contract import Ports
@@ -140,3 +140,11 @@ def test_images_without_truth_pretrain_with_added_noise_and_are_refused_without(
                 pretrain_network(config, *files, tmp_path, inputs=INPUTS, progress=progress)
         else:
             assert pretrain_network(config, *files, tmp_path, inputs=INPUTS, progress=progress) is not None
+
+
+def test_a_pretraining_that_diverges_leaves_no_network(
+    pretrain: Callable[..., Any], make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(DivergenceError, match=r"loss is (nan|inf) .*expected a finite number; lower learning_rate"):
+        pretrain(make_config(learning_rate=1e30))
+    assert not (tmp_path / PRETRAINED_FOLDER).exists()

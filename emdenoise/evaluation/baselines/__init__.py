@@ -81,7 +81,9 @@ def fit_baselines(
     'beam left in, intensity smoothed over 0 px; 2 regions by Otsu; from lowest to highest: label 0, 1'
     """
     fitted = {}
-    with ThreadPoolExecutor(count_processors()) as pool:  # filters are compiled code, which other threads need not wait for
+    with ThreadPoolExecutor(
+        count_processors()
+    ) as pool:  # filters are compiled code, which other threads need not wait for
         futures = {name: pool.submit(BASELINES[name].fit, examples) for name in names}
         for number, (name, future) in enumerate(futures.items()):
             on_method(number, name)

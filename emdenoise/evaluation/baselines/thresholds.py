@@ -21,6 +21,9 @@ BLOCKS_PX = (15, 31, 63, 127)
 OFFSETS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 """Local thresholds above the local mean, in standard deviations of the image."""
 
+MAX_ASSIGNMENTS = 4096
+"""Ways to give labels to regions that are tried: all ways for four regions and eight labels."""
+
 
 @dataclass(frozen=True)
 class ThresholdSegmenter:
@@ -134,7 +137,8 @@ def _choose_threshold(
     images: TuningImages, views: Iterator[View], num_regions: int, offsets: Sequence[float | None]
 ) -> FittedMethod:
     """Try every view, threshold, order of the regions and label of each; the first of the best is taken."""
-    assignments = np.array(list(product(range(images.num_labels), repeat=num_regions)), np.intp)
+    candidates = choose_labels(images.mask, images.num_labels, num_regions)
+    assignments = np.array(list(product(candidates, repeat=num_regions)), np.intp)
     best: tuple[float, ThresholdSegmenter | None] = (-np.inf, None)
     for view in views:
         features = [view.compute(image) for image in images.noisy]
@@ -151,6 +155,19 @@ def _choose_threshold(
     if best[1] is None:
         raise ValueError("there is nothing to choose from")
     return OfDetectorImage(best[1])
+
+
+def choose_labels(mask: Mask, num_labels: int, num_regions: int) -> list[int]:
+    """Choose the labels that regions may get: all, or the most frequent ones where there are too many to try.
+
+    Examples
+    --------
+    >>> choose_labels(np.array([[[0, 7, 7]]], np.uint8), num_labels=9, num_regions=2)
+    [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+    num_tried = next(number for number in range(num_labels, 0, -1) if number**num_regions <= MAX_ASSIGNMENTS)
+    order = np.argsort(-np.bincount(mask.ravel(), minlength=num_labels), kind="stable")
+    return sorted(order[:num_tried].tolist())
 
 
 def _sort_by_area(counts: Counts) -> Counts:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from emdenoise.dataset.fields import Kind
 
 Scores = npt.NDArray[np.float64]
+DATA_RANGE = 1.0
+"""Stored intensities are in [0, 1], unless their source states another range."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Case:
         Largest distance of a match [Å].
     mask : ndarray of uint8, shape (num_images, height, width), or None
         True label of each pixel, where the truth is something else.
+    data_ranges : ndarray of float64, shape (num_images,), or None
+        Range of the truth where its source states it, else NaN or None: stored intensities are in [0, 1].
     """
 
     result: npt.NDArray[Any]
@@ -39,7 +43,14 @@ class Case:
     pixel_sizes_angstrom: Scores | None = None
     atom_tolerance_angstrom: float = 0.5
     mask: npt.NDArray[np.uint8] | None = None
+    data_ranges: Scores | None = None
     _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    @property
+    def data_range(self) -> Scores:
+        """Range of the truth of each image."""
+        given = np.full(len(self.truth), np.nan) if self.data_ranges is None else self.data_ranges
+        return np.where(np.isnan(given), DATA_RANGE, given)
 
     def once(self, name: str, compute: Callable[["Case"], Any]) -> Any:
         """Compute something that several metrics share once."""

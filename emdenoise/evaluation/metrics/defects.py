@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage, describe
 from emdenoise.evaluation.metrics.contract import Case, Metric, Scores
-from emdenoise.evaluation.metrics.intensity import DATA_RANGE
 
 DEFECT_LABEL = "defect"
 
@@ -59,7 +58,7 @@ def compute_mse_in_defects(case: Case) -> Scores:
 def compute_psnr_in_defects(case: Case) -> Scores:
     """Compute the peak signal-to-noise ratio inside the defects of each image [dB]; infinite where they are equal."""
     with np.errstate(divide="ignore"):
-        psnr_db: Scores = 10 * np.log10(DATA_RANGE**2 / case.once("mse in defects", compute_mse_in_defects))
+        psnr_db: Scores = 10 * np.log10(case.data_range**2 / case.once("mse in defects", compute_mse_in_defects))
     return psnr_db
 
 
@@ -81,7 +80,7 @@ MSE_DEFECT = Metric(
 PSNR_DEFECT = Metric(
     name="psnr_defect_db",
     heading="PSNR in defects [dB]",
-    description="PSNR in defects is 10 log₁₀(1 / MSE in defects) of each image.",
+    description="PSNR in defects is 10 log₁₀(1 / MSE in defects) of each image, or of its data range.",
     kinds=("intensity",),
     compute=compute_psnr_in_defects,
     is_larger_better=True,

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
 from emdenoise.arrays import FloatImage, describe
-from emdenoise.evaluation.metrics.contract import Metric
+from emdenoise.evaluation.metrics.contract import Metric, Scores
 
 
 def mse(denoised: FloatImage, clean: FloatImage) -> npt.NDArray[np.float64]:
@@ -37,14 +37,14 @@ def mse(denoised: FloatImage, clean: FloatImage) -> npt.NDArray[np.float64]:
     return np.mean(np.square(denoised.astype(np.float64) - clean.astype(np.float64)), axis=(1, 2))
 
 
-def psnr(denoised: FloatImage, clean: FloatImage, *, data_range: float) -> npt.NDArray[np.float64]:
+def psnr(denoised: FloatImage, clean: FloatImage, *, data_range: float | Scores) -> npt.NDArray[np.float64]:
     """Compute the peak signal-to-noise ratio of each image.
 
     Parameters
     ----------
     denoised, clean : ndarray of float32, shape (num_images, height, width)
-    data_range : float
-        Distance between the smallest and the largest possible value; 1 for the images of this benchmark.
+    data_range : float or ndarray of float64, shape (num_images,)
+        Distance between the smallest and the largest possible value; 1 for the simulated images of this benchmark.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def psnr(denoised: FloatImage, clean: FloatImage, *, data_range: float) -> npt.N
         return 10 * np.log10(data_range**2 / mse(denoised, clean))
 
 
-def ssim(denoised: FloatImage, clean: FloatImage, *, data_range: float) -> npt.NDArray[np.float64]:
+def ssim(denoised: FloatImage, clean: FloatImage, *, data_range: float | Scores) -> npt.NDArray[np.float64]:
     """Compute the mean structural similarity of each image (doi:10.1109/TIP.2003.819861).
 
     With the Gaussian window of 1.5 px and the constants of the original publication.
@@ -74,7 +74,7 @@ def ssim(denoised: FloatImage, clean: FloatImage, *, data_range: float) -> npt.N
     ----------
     denoised, clean : ndarray of float32, shape (num_images, height, width)
         At least 11 px high and wide.
-    data_range : float
+    data_range : float or ndarray of float64, shape (num_images,)
         Distance between the smallest and the largest possible value.
 
     Returns
@@ -100,18 +100,15 @@ def ssim(denoised: FloatImage, clean: FloatImage, *, data_range: float) -> npt.N
             structural_similarity(
                 one.astype(np.float64),
                 other.astype(np.float64),
-                data_range=data_range,
+                data_range=one_range,
                 gaussian_weights=True,
                 sigma=1.5,
                 use_sample_covariance=False,
             )
-            for one, other in zip(denoised, clean, strict=True)
+            for one, other, one_range in zip(denoised, clean, np.broadcast_to(data_range, len(clean)), strict=True)
         ]
     )
 
-
-DATA_RANGE = 1.0
-"""Stored intensities are in [0, 1]."""
 
 MSE = Metric(
     name="mse",
@@ -128,9 +125,9 @@ MSE = Metric(
 PSNR = Metric(
     name="psnr_db",
     heading="PSNR [dB]",
-    description="PSNR is the peak signal-to-noise ratio with the data range 1.",
+    description="PSNR is the peak signal-to-noise ratio with the data range 1, or that which the source states.",
     kinds=("intensity",),
-    compute=lambda case: psnr(case.result, case.truth, data_range=DATA_RANGE),
+    compute=lambda case: psnr(case.result, case.truth, data_range=case.data_range),
     is_larger_better=True,
     decimals=2,
     tolerance=0.02,
@@ -140,9 +137,9 @@ PSNR = Metric(
 SSIM = Metric(
     name="ssim",
     heading="SSIM",
-    description="SSIM is the structural similarity (doi:10.1109/TIP.2003.819861) with the data range 1.",
+    description="SSIM is the structural similarity (doi:10.1109/TIP.2003.819861) with the same data range.",
     kinds=("intensity",),
-    compute=lambda case: ssim(case.result, case.truth, data_range=DATA_RANGE),
+    compute=lambda case: ssim(case.result, case.truth, data_range=case.data_range),
     is_larger_better=True,
     decimals=3,
     tolerance=1e-3,

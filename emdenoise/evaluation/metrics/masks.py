@@ -184,6 +184,10 @@ IOU = Metric(
 )
 
 
+MAX_VALUES = 2**22
+"""Values of an array that may be made at once: 32 MiB."""
+
+
 def count_regions(regions: Mask, mask: Labels, *, num_regions: int, num_labels: int) -> Counts:
     """Count the pixels of each region that have each label, before it is known which label a region gets.
 
@@ -225,6 +229,12 @@ def score_assignments(counts: Counts, assignments: npt.NDArray[np.intp]) -> Scor
     >>> score_assignments(np.array([[[9, 1], [0, 10]]]), np.array([[0, 1], [1, 0]])).round(3)
     array([0.95 , 0.048])
     """
+    num_at_once = max(1, MAX_VALUES // counts.size)
+    parts = [assignments[first : first + num_at_once] for first in range(0, len(assignments), num_at_once)]
+    return np.concatenate([_score_some(counts, part) for part in parts])
+
+
+def _score_some(counts: Counts, assignments: npt.NDArray[np.intp]) -> Scores:
     is_given = assignments[:, None, :, None] == np.arange(counts.shape[2])  # assignment, image, region, label
     hits = (counts * is_given).sum(axis=2)
     predicted = (counts.sum(axis=2, keepdims=True) * is_given).sum(axis=2)

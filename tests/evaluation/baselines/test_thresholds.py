@@ -1,5 +1,6 @@
 """What thresholds can choose is chosen where it is needed, and by the best mean Dice."""
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,8 @@ from emdenoise.evaluation.baselines import BASELINES
 from emdenoise.evaluation.baselines.contract import Examples, OfDetectorImage
 from emdenoise.evaluation.baselines.thresholds import FLATTEN_PX, SMOOTHINGS_PX, ThresholdSegmenter, split_regions
 from emdenoise.evaluation.baselines.views import TEXTURES_PX, View
-from emdenoise.evaluation.metrics.masks import score_masks
+from emdenoise.evaluation.metrics import masks
+from emdenoise.evaluation.metrics.masks import score_assignments, score_masks
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import make_beam_profile
 
@@ -117,3 +119,26 @@ def test_few_values_are_split_between_them(values: list[float], num_regions: int
     assert (np.diff(regions[0, np.argsort(feature[0], kind="stable")].astype(int)) >= 0).all()
     if np.unique(feature).size <= num_regions:
         assert np.unique(regions).size == np.unique(feature).size
+
+
+def test_so_many_labels_that_not_all_can_be_tried_take_little_memory_and_the_frequent_ones_are_found() -> None:
+    """Four stripes of one brightness each, with four of 30 labels, and a pixel of every other one."""
+    labels, names = (3, 17, 8, 29), [str(number) for number in range(30)]
+    mask = np.repeat(np.array(labels, np.uint8), 12)[None, None].repeat(48, axis=1)
+    noisy = np.select([mask == label for label in labels], [0.2, 0.4, 0.6, 0.8]).astype(np.float32)
+    mask[0, 0, :26] = [number for number in range(30) if number not in labels]
+    examples = Examples({"noisy": noisy.repeat(2, axis=0)[..., None]}, mask.repeat(2, axis=0), names)
+    tracemalloc.start()
+    fitted = BASELINES["multi_otsu"].fit(examples)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**28
+    assert (fitted(examples.inputs)[:, 1:] == mask[:, 1:]).all()
+
+
+def test_the_parts_of_many_assignments_are_scored_as_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.random.default_rng(0).integers(0, 50, (3, 4, 5))
+    assignments = np.array(list(product(range(5), repeat=4)), np.intp)
+    whole = score_assignments(counts, assignments)
+    monkeypatch.setattr(masks, "MAX_VALUES", 7 * counts.size)
+    np.testing.assert_array_equal(score_assignments(counts, assignments), whole)
