@@ -80,11 +80,8 @@ def list_names(folder: Path) -> list[str]:
 def describe_left_out(folder: Path) -> list[str]:
     """Say which files the layout does not take: those that look like images, and those of the folder that do not."""
     used = {folder / name for name in (*list_names(folder), CHECKSUMS)}
-    others = [
-        path.relative_to(folder)
-        for path in sorted(folder.rglob("*"))
-        if path not in used and path.is_file() and not any(part.startswith(".") for part in path.parts[-2:])
-    ]
+    found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path not in used and path.is_file()]
+    others = [path for path in found if not any(part.startswith(".") for part in path.parts)]
     images = [path.as_posix() for path in others if is_image_file(path)]
     rest = [path.name for path in others if not is_image_file(path) and len(path.parts) == 1]
     said = []
