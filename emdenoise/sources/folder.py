@@ -235,8 +235,7 @@ def _copy_mirror(mirror: str, raw_dir: Path, folder: Path, progress: Progress) -
             f"data.mirror is {mirror}; the source folder cannot list what a server holds: give a folder, "
             f"or put the images into {folder.name}/ in the raw data folder."
         )
-    place = Path(location.address)
-    names = dict.fromkeys(list_names(place) + list_names(folder))
+    names = dict.fromkeys(list_names(place := Path(location.address)) + list_names(folder))
     if not names:
         if place.is_dir():
             find_images(place)  # says what is expected there
