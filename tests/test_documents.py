@@ -126,7 +126,7 @@ def test_every_launcher_that_is_named_exists_and_gets_tasks_and_files_that_exist
     assert len(named) > 2
     for page, (launcher, *arguments) in named:
         assert (ROOT / launcher).exists(), f"{page}: {launcher}"
-        takes_tasks = not launcher.endswith(("study.sh", "slurm.sh", "processes.sh", "accelerator.sh"))
+        takes_tasks = not launcher.endswith(("study.sh", "slurm.sh", "parts.sh", "processes.sh", "accelerator.sh"))
         if arguments and takes_tasks:
             assert set(arguments[0].split(",")) <= set(TASKS), f"{page}: {arguments[0]}"
         for path in arguments:
