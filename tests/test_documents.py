@@ -232,6 +232,16 @@ def test_the_launcher_of_a_bare_machine_gives_each_task_its_folders() -> None:
     assert [set(line.split()) for line in given.splitlines()] == expected
 
 
+def test_the_launcher_of_a_bare_machine_gives_a_task_the_options_that_it_brings() -> None:
+    given = subprocess.check_output(
+        [ROOT / "run" / "bare.sh", "simulate-part --num_parts=40 --part=3,download", "SPACE", "FILE"],
+        env={"PATH": "/usr/bin:/bin", "EMDENOISE": "echo"},
+        text=True,
+    )
+    others = "--parameters_file=FILE --raw_data_dir=SPACE/raw_data --log_dir=SPACE/logs"
+    assert given.splitlines() == [f"simulate-part --num_parts=40 --part=3 {others}", f"download {others}"]
+
+
 def replace_default(option: str) -> str:
     folder = DEFAULTS[option]
     return f"SPACE/{folder.name}" if folder and option != "parameters_file" else "FILE"

@@ -120,13 +120,13 @@ def simulate_graphene_part(config: RunConfig, raw_dir: Path, part: int, num_part
     SettingsError
         If there is no such part.
     """
-    from emdenoise.simulation.simulate import open_pool, simulate_records
-
     recipe = hash_recipe(config)
     parts = _find_parts(config, raw_dir, recipe)
     chosen = parts.find(part, num_parts)
     if _locate(raw_dir, recipe, "train").exists():
         return "The training images are together already; nothing was simulated."
+    from emdenoise.simulation.simulate import open_pool, simulate_records
+
     images = f"{chosen.title} ({len(chosen.numbers)} training images)"
     with open_pool() as pool:
         simulate = partial(simulate_records, config.simulation, config.data.seed, "train", pool=pool)
