@@ -41,7 +41,7 @@ def test_two_parts_and_a_download_give_the_images_of_one_process(workspace: Path
     for part in (1, 2):
         assert wait(f"{parts}_{part}", is_ended)["JobState"] == "COMPLETED"
         assert said.count(f"Part {part} of 2 (4 training images) is simulated.") == 1
-    assert "graphene train: 8 of 8 training images are from 2 parts." in said
+    assert "graphene train: 8 of 8 images are from 2 parts." in said
     assert not list(workspace.glob("raw_data/graphene/*/parts"))
     done = run("run/bare.sh", "download", workspace / "bare", workspace / "tiny.parameters.yaml")
     assert done.returncode == 0, done.stderr

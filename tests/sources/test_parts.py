@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from hypothesis import strategies as st
 
 from emdenoise.cli import main
 from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.dataset.record import Record
 from emdenoise.errors import SettingsError, StorageError
 from emdenoise.files.atomic import hash_file
 from emdenoise.files.locks import lock_folder
 from emdenoise.simulation import simulate
 from emdenoise.sources.graphene import GRAPHENE, hash_recipe
-from emdenoise.sources.parts import split_records
+from emdenoise.sources.parts import Parts, split_records
 
 pytestmark = pytest.mark.usefixtures("simulation_in_this_process")
 CHANGES: dict[str, Any] = {
@@ -102,6 +104,29 @@ def test_files_are_the_same_to_the_bit_with_and_without_parts(
     assert not locate(config, tmp_path).exists()
 
 
+def test_parts_of_several_numbers_may_overlap_and_each_image_is_taken_once(
+    tmp_path: Path, draw_records: Callable[..., Iterator[Record]], progress: Any
+) -> None:
+    drawn = [replace(record, name=f"train image {number}") for number, record in enumerate(draw_records(9))]
+    asked: list[int] = []
+
+    def draw(numbers: range) -> list[Record]:
+        asked.extend(numbers)
+        return [drawn[number] for number in numbers]
+
+    parts = Parts(SimulationSettings(num_train=9, images_per_specimen=2), "recipe", tmp_path)
+    for part, num_parts in ((2, 3), (5, 5), (1, 2)):  # images 2 to 5, 8, and 0 to 3
+        parts.write(parts.find(part, num_parts), draw, progress)
+    asked.clear()
+    found = list(parts.read(draw, progress))
+    assert asked == [6, 7]
+    assert progress.lines == ["graphene train: 7 of 9 images are from 3 parts."]
+    assert [record.name for record in found] == [record.name for record in drawn]
+    for one, other in zip(found, drawn, strict=True):
+        assert one.attributes == other.attributes
+        assert all((one.images[name] == image).all() for name, image in other.images.items())
+
+
 def test_what_a_part_holds_is_not_simulated_again_by_itself_or_by_the_download(
     config: RunConfig, tmp_path: Path, progress: Any, specimens: list[str]
 ) -> None:
@@ -112,7 +137,7 @@ def test_what_a_part_holds_is_not_simulated_again_by_itself_or_by_the_download(
     assert specimens == ["train 2", "train 3"]
     GRAPHENE.download(config, tmp_path, progress)
     assert [name for name in specimens[2:] if name.startswith("train")] == ["train 0", "train 1"]
-    assert "graphene train: 3 of 7 training images are from 1 parts." in progress.lines
+    assert "graphene train: 3 of 7 images are from 1 parts." in progress.lines
     specimens.clear()
     assert write(config, tmp_path, progress, 1, 2).endswith("together already; nothing was simulated.")
     assert (specimens, locate(config, tmp_path).exists()) == ([], False)
