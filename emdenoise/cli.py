@@ -62,6 +62,8 @@ DEFAULTS: dict[str, Path | None] = {
 """Options that are paths; None where the command chooses. A file of settings may be named, as ``default``."""
 WORDS = {"part": DEFAULT_PART, "export_format": "openvino", "signal": None}
 """Options that are no paths, with their defaults; None takes all."""
+COUNTS = {"part_number": 1, "num_parts": 1}
+"""Options that are whole numbers, with their defaults."""
 MEANINGS = {
     "parameters_file": "Settings of the run: a YAML file, or the name of one that ships, as smoke.",
     "raw_data_dir": "Images as their source gives them.",
@@ -83,10 +85,15 @@ MEANINGS = {
     "stfc_dir": "Images in the file layout of the STFC codes.",
     "export_format": "openvino, openvino-int8 or onnx.",
     "signal": "Which signal to take of a file with several: the name of a detector, or the data set of an .h5.",
+    "part_number": "Which part: 1, 2, … up to the number of parts.",
+    "num_parts": "How many parts there are, at most one for each specimen.",
     "predicted_file": "The result (.tif or .h5), or a folder for the results; by default they lie beside the images.",
     "changes": "Change a setting of the parameters file, as training.epochs=5; may be given several times.",
 }
-OTHER_NAMES = {"predict": {"model_dir": "--network", "predicted_file": "--output"}}
+OTHER_NAMES = {
+    "predict": {"model_dir": "--network", "predicted_file": "--output"},
+    "simulate-part": {"part_number": "--part"},
+}
 """Shorter names of options, by command."""
 EXIT_INTERRUPTED = 130
 SHARED_TASKS = ("train",)
@@ -210,8 +217,8 @@ def _make_option(command: str, name: str) -> click.Parameter:
         return click.Option(["--set", name], multiple=True, metavar="NAME=VALUE", callback=read, help=MEANINGS[name])
     names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}", name))
     other = OTHER_NAMES.get(command, {}).get(name)
-    kind = str if name in WORDS else click.Path(path_type=Path)
-    default = {**DEFAULTS, **WORDS}[name]
+    kind = str if name in WORDS else int if name in COUNTS else click.Path(path_type=Path)
+    default = {**DEFAULTS, **WORDS, **COUNTS}[name]
     return click.Option(
         [other, *names] if other else [*names], type=kind, default=default, show_default=True, help=MEANINGS[name]
     )

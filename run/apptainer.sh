@@ -4,10 +4,10 @@
 #   run/apptainer.sh [--nv] TASK[,TASK…] [WORKSPACE [PARAMETERS_FILE]]
 #   run/apptainer.sh download,preprocess,train,test workspace workspace/parameters/smoke.parameters.yaml
 #
-# --nv gives it the NVIDIA GPUs. Environment: SIF (emdenoise.sif in this folder, made of the Docker image at the first
-# run; build/apptainer.def says what else it can be made of). One of other code is refused. Nothing of the caller's but
-# the workspace and the folder of the parameters file is seen inside. Stops at the first task that fails, with its exit
-# code.
+# A TASK may bring options of its own: 'simulate-part --part=3 --num_parts=40'. --nv gives it the NVIDIA GPUs.
+# Environment: SIF (emdenoise.sif in this folder, made of the Docker image at the first run; build/apptainer.def says what
+# else it can be made of). One of other code is refused. Nothing of the caller's but the workspace and the folder of the
+# parameters file is seen inside. Stops at the first task that fails, with its exit code.
 set -euo pipefail
 
 fail() {
@@ -44,9 +44,9 @@ for name in TF_CONFIG "${!SLURM_@}"; do
 done
 IFS=, read -r -a tasks <<<"$1"
 for number in "${!tasks[@]}"; do
-    task=${tasks[number]}
+    read -r -a task <<<"${tasks[number]}"
     # The last task takes the place of this script, and hears what signals it gets.
     last=()
     [ $((number + 1)) -lt ${#tasks[@]} ] || last=(exec)
-    "${last[@]}" "$program" run "${options[@]}" "$sif" "$task" --parameters_file="/emdenoise/parameters/$(basename "$parameters")"
+    "${last[@]}" "$program" run "${options[@]}" "$sif" "${task[@]}" --parameters_file="/emdenoise/parameters/$(basename "$parameters")"
 done

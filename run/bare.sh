@@ -4,6 +4,7 @@
 #   run/bare.sh TASK[,TASK…] [WORKSPACE [PARAMETERS_FILE]]
 #   run/bare.sh download,preprocess,train,test workspace workspace/parameters/smoke.parameters.yaml
 #
+# A TASK may bring options of its own: 'simulate-part --part=3 --num_parts=40'.
 # Environment: EMDENOISE (the command; .venv/bin/emdenoise of this folder if that is there, else emdenoise).
 # Stops at the first task that fails, with its exit code.
 set -euo pipefail
@@ -24,9 +25,9 @@ command -v "$command" >/dev/null || fail "$command is not installed; make it wit
 
 IFS=, read -r -a tasks <<<"$1"
 for number in "${!tasks[@]}"; do
-    task=${tasks[number]}
-    case $task in
-        download) folders=(raw_data) ;;
+    read -r -a task <<<"${tasks[number]}"
+    case ${task[0]} in
+        download | simulate-part) folders=(raw_data) ;;
         preprocess) folders=(raw_data data) ;;
         *) folders=(data model output) ;;
     esac
@@ -37,5 +38,5 @@ for number in "${!tasks[@]}"; do
     # The last task takes the place of this script, and hears what signals it gets.
     last=()
     [ $((number + 1)) -lt ${#tasks[@]} ] || last=(exec)
-    "${last[@]}" "$command" "$task" --parameters_file="$parameters" "${options[@]}" --log_dir="$workspace/logs"
+    "${last[@]}" "$command" "${task[@]}" --parameters_file="$parameters" "${options[@]}" --log_dir="$workspace/logs"
 done

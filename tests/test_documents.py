@@ -126,7 +126,7 @@ def test_every_launcher_that_is_named_exists_and_gets_tasks_and_files_that_exist
     assert len(named) > 2
     for page, (launcher, *arguments) in named:
         assert (ROOT / launcher).exists(), f"{page}: {launcher}"
-        takes_tasks = not launcher.endswith(("study.sh", "slurm.sh", "processes.sh", "accelerator.sh"))
+        takes_tasks = not launcher.endswith(("study.sh", "slurm.sh", "parts.sh", "processes.sh", "accelerator.sh"))
         if arguments and takes_tasks:
             assert set(arguments[0].split(",")) <= set(TASKS), f"{page}: {arguments[0]}"
         for path in arguments:
@@ -230,6 +230,16 @@ def test_the_launcher_of_a_bare_machine_gives_each_task_its_folders() -> None:
         for name in TASKS
     ]
     assert [set(line.split()) for line in given.splitlines()] == expected
+
+
+def test_the_launcher_of_a_bare_machine_gives_a_task_the_options_that_it_brings() -> None:
+    given = subprocess.check_output(
+        [ROOT / "run" / "bare.sh", "simulate-part --num_parts=40 --part=3,download", "SPACE", "FILE"],
+        env={"PATH": "/usr/bin:/bin", "EMDENOISE": "echo"},
+        text=True,
+    )
+    others = "--parameters_file=FILE --raw_data_dir=SPACE/raw_data --log_dir=SPACE/logs"
+    assert given.splitlines() == [f"simulate-part --num_parts=40 --part=3 {others}", f"download {others}"]
 
 
 def replace_default(option: str) -> str:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from tifffile import imwrite
 
-from emdenoise.cli import DEFAULTS, TOOLS, WORDS, list_paths, run_task
+from emdenoise.cli import DEFAULTS, NUMBERS, TOOLS, WORDS, list_paths, run_task
 from emdenoise.errors import StorageError
 from emdenoise.files.atomic import hash_file
 from emdenoise.progress import SilentProgress
@@ -108,8 +108,9 @@ class Workplace:
 
     def run(self, name: str) -> int:
         task = COMMANDS[name]
-        words = {word: WORDS[word] for word in inspect.signature(task).parameters if word in WORDS}
-        return run_task(name, task, self["log_dir"], {option: self[option] for option in list_paths(task)} | words)
+        others = WORDS | NUMBERS
+        given = {option: others[option] for option in inspect.signature(task).parameters if option in others}
+        return run_task(name, task, self["log_dir"], {option: self[option] for option in list_paths(task)} | given)
 
     def must_run(self, *names: str) -> None:
         for name in names:
@@ -508,6 +509,8 @@ def test_a_workspace_that_may_only_be_read_is_one_line_and_stays_as_it_was(
     place.take(calm, *FILES, *FOUR, *needed)
     with h5py.File(calm["data_dir"] / "test.h5") as images:
         imwrite(place["image_file"], images["noisy"][0])
+    if name == "simulate-part":  # else there is nothing to simulate
+        shutil.rmtree(place["raw_data_dir"] / "graphene")
     before = {path: path.read_bytes() for path in disk.path.rglob("*") if path.is_file()}
     disk.mount("remount,ro")
     capfd.readouterr()

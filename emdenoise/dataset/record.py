@@ -92,6 +92,9 @@ class Source:
         ``(config) -> (low, high)``: between which pixel sizes the images are [Å]; None where nobody knows.
     simulate : callable or None
         ``(settings, seed, num_images) -> records`` that no split has; None where images cannot be simulated.
+    simulate_part : callable or None
+        ``(config, raw_dir, part, num_parts, progress) -> line``: simulates a part of the training images, which
+        `download` then need not simulate, and returns what it did; None where images cannot be simulated.
     """
 
     description: str
@@ -108,3 +111,4 @@ class Source:
     needs_network: bool = False
     find_pixel_size: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
     simulate: Callable[[SimulationSettings, int, int], Iterable[Record]] | None = None
+    simulate_part: Callable[[RunConfig, Path, int, int, Progress], str] | None = None

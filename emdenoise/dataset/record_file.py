@@ -70,7 +70,7 @@ def write_records(
             fields = record.images
             if index == 0:
                 datasets = _create_image_fields(file, fields)
-                columns = {name: [] for name in record.attributes}
+                columns = {name: [] for name in sorted(record.attributes)}  # as they are read
             _check_like_first(datasets, fields, record, set(columns))
             for name, image in fields.items():
                 if index % GROWTH == 0:

@@ -4,10 +4,11 @@ Atoms come from `specimens`, the image from `microscope`, the noise from `detect
 here they become records. What comes out depends on the recipe alone (`sources/graphene.py:hash_recipe`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 
 import abtem
 import numpy as np
@@ -215,20 +216,18 @@ def simulate_split(config: RunConfig, split: Split, pool: Executor | None = None
     Record
     """
     num_records = getattr(config.simulation, f"num_{split}")
-    yield from simulate_records(config.simulation, config.data.seed, split, num_records, pool)
+    yield from simulate_records(config.simulation, config.data.seed, split, range(num_records), pool)
 
 
 def simulate_records(
-    settings: SimulationSettings, seed: int, stream: str, num_records: int, pool: Executor | None = None
+    settings: SimulationSettings, seed: int, stream: str, numbers: range, pool: Executor | None = None
 ) -> Iterator[Record]:
-    """Simulate so many records of a stream, which is a split or, for images of no split, another name."""
-    num_specimens = -(-num_records // settings.images_per_specimen)
+    """Simulate the records of these numbers of a stream, which is a split or, for images of no split, another name."""
+    if not numbers:
+        return
+    size = settings.images_per_specimen
     simulate = partial(simulate_specimen, settings, seed, stream)
-    numbers = range(num_specimens)
-    yield from _take(pool.map(simulate, numbers, chunksize=4) if pool else map(simulate, numbers), num_records)
-
-
-def _take(groups: Iterable[list[Record]], num_records: int) -> Iterator[Record]:
-    for group in groups:
-        yield from group[:num_records]
-        num_records -= len(group)
+    specimens = range(numbers.start // size, -(-numbers.stop // size))
+    groups = pool.map(simulate, specimens, chunksize=4) if pool else map(simulate, specimens)
+    before = specimens.start * size
+    yield from islice(chain.from_iterable(groups), numbers.start - before, numbers.stop - before)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from emdenoise.errors import DataError, MissingInputError
 from emdenoise.files.atomic import hash_file, write_json
 from emdenoise.progress import Progress
 from emdenoise.sources.fetching import CHECKSUMS, read_checksums
+from emdenoise.sources.parts import Parts
 from emdenoise.sources.signatures import Signature, compare, sign
 
 REFERENCE_SIGNATURES = "graphene_signatures.json"
@@ -55,8 +57,9 @@ def download_graphene(config: RunConfig, raw_dir: Path, progress: Progress) -> d
         If the content is not what the recipe gave before.
     """
     recipe = hash_recipe(config)
+    parts = _find_parts(config, raw_dir, recipe)
     if any(not _locate(raw_dir, recipe, split).exists() for split in SPLITS):
-        _simulate_missing_splits(config, raw_dir, recipe, progress)
+        _simulate_missing_splits(config, raw_dir, parts, progress)
     hashes = {}
     for split in SPLITS:
         path = _locate(raw_dir, recipe, split)
@@ -68,26 +71,71 @@ def download_graphene(config: RunConfig, raw_dir: Path, progress: Progress) -> d
         hashes[path.relative_to(raw_dir).as_posix()] = found.content_sha256
         if path.name not in recorded:
             write_json(path.with_name(CHECKSUMS), recorded | {path.name: hash_file(path)})
+    parts.remove()
     return hashes
 
 
-def _simulate_missing_splits(config: RunConfig, raw_dir: Path, recipe: str, progress: Progress) -> None:
-    from emdenoise.simulation.simulate import open_pool, simulate_split  # abTEM takes seconds to import
+def _simulate_missing_splits(config: RunConfig, raw_dir: Path, parts: Parts, progress: Progress) -> None:
+    from emdenoise.simulation.simulate import open_pool, simulate_records  # abTEM takes seconds to import
 
-    total = sum(getattr(config.simulation, f"num_{split}") for split in SPLITS)
+    numbers = {split: range(getattr(config.simulation, f"num_{split}")) for split in SPLITS}
+    total = sum(map(len, numbers.values()))
     num_done = 0
     progress.step("simulate", 0, total, "starting the workers")
     with open_pool() as pool:
         for split in SPLITS:
-            path, before = _locate(raw_dir, recipe, split), num_done
+            path, before = _locate(raw_dir, parts.recipe, split), num_done
+            simulate = partial(simulate_records, config.simulation, config.data.seed, split, pool=pool)
 
             def show(done: int, before: int = before) -> None:
                 progress.step("simulate", before + done, total)
 
             if not path.exists():
-                write_records(path, simulate_split(config, split, pool), attributes={"recipe": recipe}, on_record=show)
-            num_done += getattr(config.simulation, f"num_{split}")
+                records = parts.read(simulate, progress) if split == "train" else simulate(numbers[split])
+                write_records(path, records, attributes={"recipe": parts.recipe}, on_record=show)
+            num_done += len(numbers[split])
     progress.step("simulate", total, total)
+
+
+def simulate_graphene_part(config: RunConfig, raw_dir: Path, part: int, num_parts: int, progress: Progress) -> str:
+    """Simulate a part of the training images, unless it is there and right.
+
+    Parameters
+    ----------
+    config : RunConfig
+    raw_dir : Path
+        The part goes to ``graphene/RECIPE/parts/train-PART-of-NUM_PARTS`` in it, from where the download takes it.
+    part : int
+        From 1 to `num_parts`.
+    num_parts : int
+    progress : Progress
+
+    Returns
+    -------
+    str
+        One line that says what was done.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such part.
+    """
+    recipe = hash_recipe(config)
+    parts = _find_parts(config, raw_dir, recipe)
+    chosen = parts.find(part, num_parts)
+    if _locate(raw_dir, recipe, "train").exists():
+        return "The training images are together already; nothing was simulated."
+    from emdenoise.simulation.simulate import open_pool, simulate_records
+
+    images = f"{chosen.title} ({len(chosen.numbers)} training images)"
+    with open_pool() as pool:
+        simulate = partial(simulate_records, config.simulation, config.data.seed, "train", pool=pool)
+        is_new = parts.write(chosen, simulate, progress)
+    return f"{images} is simulated." if is_new else f"{images} is there and right; nothing was simulated."
+
+
+def _find_parts(config: RunConfig, raw_dir: Path, recipe: str) -> Parts:
+    return Parts(config.simulation, recipe, _locate(raw_dir, recipe, "train").with_name("parts"))
 
 
 def simulate_graphene(settings: SimulationSettings, seed: int, num_images: int) -> Iterator[Record]:
@@ -98,7 +146,7 @@ def simulate_graphene(settings: SimulationSettings, seed: int, num_images: int) 
     from emdenoise.simulation.simulate import open_pool, simulate_records
 
     with open_pool() if num_images >= MANY_IMAGES else nullcontext() as pool:
-        yield from simulate_records(settings, seed, "extra", num_images, pool)
+        yield from simulate_records(settings, seed, "extra", range(num_images), pool)
 
 
 def read_graphene(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record]]:
@@ -174,4 +222,5 @@ GRAPHENE = Source(
     needs_network=False,
     find_pixel_size=lambda config: config.simulation.pixel_size_angstrom,
     simulate=simulate_graphene,
+    simulate_part=simulate_graphene_part,
 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from emdenoise.tasks import Outcome
-from emdenoise.tools import check, crate, export, listing, predict, stfc, study, submit, verify
+from emdenoise.tools import check, crate, export, listing, parts, predict, stfc, study, submit, verify
 
 TOOLS: dict[str, Callable[..., Outcome]] = {
     "study": study.run_study,
@@ -15,5 +15,6 @@ TOOLS: dict[str, Callable[..., Outcome]] = {
     "predict": predict.predict,
     "export": export.export,
     "export-stfc": stfc.export_stfc,
+    "simulate-part": parts.simulate_part,
     "list": listing.list_names,
 }
