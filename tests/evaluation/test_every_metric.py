@@ -214,12 +214,12 @@ def test_the_best_method_is_the_one_that_the_entry_says(metric: Metric, tiny_con
 def test_verification_allows_the_tolerance_of_the_entry_and_no_more(
     metric: Metric, is_trained_again: bool, write_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder = write_run("preprocess", "train", "test")
+    folder = write_run("download", "preprocess", "train", "test")
     names = [metric.name, *([f"{metric.name}_disc"] if metric.is_by_label else [])]
     tolerance = metric.retrained_tolerance if is_trained_again else metric.tolerance
     for place, moved in (("expected", 0.0), ("near", 0.9 * tolerance), ("far", 1.1 * tolerance)):
         (tmp_path / place / "records").mkdir(parents=True)
-        for task in ("preprocess", "train", "test"):
+        for task in ("download", "preprocess", "train", "test"):
             record = json.loads((folder / "records" / f"{task}.json").read_text()) | {"record_sha256": None}
             record["environment"]["cpu_model"] = place
             if task == "test":
