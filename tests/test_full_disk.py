@@ -20,7 +20,7 @@ import pytest
 import yaml
 from tifffile import imwrite
 
-from emdenoise.cli import DEFAULTS, NUMBERS, TOOLS, WORDS, list_paths, run_task
+from emdenoise.cli import COUNTS, DEFAULTS, TOOLS, WORDS, list_paths, run_task
 from emdenoise.errors import StorageError
 from emdenoise.files.atomic import hash_file
 from emdenoise.progress import SilentProgress
@@ -108,7 +108,7 @@ class Workplace:
 
     def run(self, name: str) -> int:
         task = COMMANDS[name]
-        others = WORDS | NUMBERS
+        others = WORDS | COUNTS
         given = {option: others[option] for option in inspect.signature(task).parameters if option in others}
         return run_task(name, task, self["log_dir"], {option: self[option] for option in list_paths(task)} | given)
 

@@ -23,7 +23,7 @@ from emdenoise.config.schema import RunConfig, SimulationSettings
 from emdenoise.dataset.record import Record
 from emdenoise.errors import SettingsError, StorageError
 from emdenoise.files.atomic import hash_file
-from emdenoise.files.locks import lock_folder
+from emdenoise.files.locks import LOCK_FILE, lock_folder
 from emdenoise.simulation import simulate
 from emdenoise.sources.graphene import GRAPHENE, hash_recipe
 from emdenoise.sources.parts import Parts, split_records
@@ -65,7 +65,9 @@ def whole(config: RunConfig, tmp_path_factory: pytest.TempPathFactory, no_pool: 
 
 
 def hash_files(raw_dir: Path) -> dict[str, str]:
-    return {path.relative_to(raw_dir).as_posix(): hash_file(path) for path in raw_dir.rglob("*") if path.is_file()}
+    """Hash all files but the lock that a killed task leaves behind, which holds nothing."""
+    files = [path for path in raw_dir.rglob("*") if path.is_file() and path.name != LOCK_FILE]
+    return {path.relative_to(raw_dir).as_posix(): hash_file(path) for path in files}
 
 
 def write(config: RunConfig, raw_dir: Path, progress: Any, part: int, num_parts: int) -> str:
