@@ -310,6 +310,7 @@ def test_plain_scripts_work_without_a_guard_and_print_nothing(
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
+@pytest.mark.long
 def test_files_are_read_by_a_script_without_a_guard(example_workspace: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -43,12 +43,14 @@ def test_a_run_is_repeated_to_the_bit_from_its_records_alone(finished: Path, tmp
     assert outcome.table == []
 
 
+@pytest.mark.long
 def test_weights_are_tested_again_to_the_bit(finished: Path, tmp_path: Path) -> None:
     folders = {"data_dir": finished / "data", "model_dir": finished / "model"}
     outcome = rescore(result_dir=finished / "output", work_dir=tmp_path, progress=NO_PROGRESS, **folders)
     assert outcome.message.startswith("The result is equal:")
 
 
+@pytest.mark.long
 def test_a_score_that_was_edited_is_named(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "output", tmp_path / "result")
     path = tmp_path / "result" / "records" / "test.json"
