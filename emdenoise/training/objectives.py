@@ -93,12 +93,14 @@ class Balanced:
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs, and the truth with weights of mean 1."""
         truth = sample[self.truth]
-        weights = np.ones((*truth.shape[:-1], 1), np.float32)
-        if self.balance > 0:
-            labels = sample[self.labels].astype(np.intp)
-            weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
-        targets = np.concatenate([truth, weights / weights.mean()], axis=-1, dtype=np.float32)
+        weights = self._weigh(sample[self.labels]) if self.balance > 0 else np.ones_like(truth[..., :1])
+        targets = np.concatenate([truth, weights], axis=-1, dtype=np.float32)
         return {name: sample[name] for name in self.inputs}, targets
+
+    def _weigh(self, mask: Images) -> npt.NDArray[np.floating]:
+        labels = mask.astype(np.intp)
+        weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
+        return weights / weights.mean()
 
 
 @dataclass(frozen=True)

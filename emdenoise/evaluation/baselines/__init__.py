@@ -83,7 +83,7 @@ def fit_baselines(
     fitted = {}
     with ThreadPoolExecutor(
         count_processors()
-    ) as pool:  # filters are compiled code, which other threads need not wait for
+    ) as pool:  # the work is done in compiled code, beside which other threads run
         futures = {name: pool.submit(BASELINES[name].fit, examples) for name in names}
         for number, (name, future) in enumerate(futures.items()):
             on_method(number, name)
