@@ -1,4 +1,4 @@
-"""An S3 server on loopback for the tests of downloads."""
+"""An S3 server on loopback for the tests of downloads, and a person who interrupts them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,3 +44,15 @@ def loopback_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep requests to the tests' own servers away from the proxy of the machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def impatient(progress: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a progress at which somebody presses Ctrl-C after the second item."""
+
+    def interrupt(phase: str, done: int, total: int, note: str = "") -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "step", interrupt)
+    return progress

@@ -87,16 +87,9 @@ def test_only_a_missing_split_is_simulated_and_is_the_same_again(
     assert (tmp_path / other).stat().st_mtime_ns == time
 
 
-def test_an_interrupted_simulation_leaves_no_half_split(
-    config: RunConfig, tmp_path: Path, progress: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(phase: str, done: int, total: int, note: str = "") -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(progress, "step", interrupt)
+def test_an_interrupted_simulation_leaves_no_half_split(config: RunConfig, tmp_path: Path, impatient: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        GRAPHENE.download(config, tmp_path, progress)
+        GRAPHENE.download(config, tmp_path, impatient)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

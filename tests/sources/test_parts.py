@@ -201,16 +201,9 @@ def test_a_part_of_another_recipe_is_not_taken(
     assert whole.items() <= hash_files(tmp_path).items()
 
 
-def test_an_interrupted_part_leaves_nothing_half(
-    config: RunConfig, tmp_path: Path, progress: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(phase: str, done: int, total: int, note: str = "") -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(progress, "step", interrupt)
+def test_an_interrupted_part_leaves_nothing_half(config: RunConfig, tmp_path: Path, impatient: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        write(config, tmp_path, progress, 1, 2)
+        write(config, tmp_path, impatient, 1, 2)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
