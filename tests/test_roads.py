@@ -249,6 +249,7 @@ def test_every_source_has_a_road_or_a_dead_end_with_every_workload() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("road", ROADS, ids=str)
 def test_a_source_serves_a_workload_from_raw_files_to_the_report(road: Road, walk: Any, tmp_path: Path) -> None:
     walk_to_the_end(walk, make_settings(road, tmp_path))

@@ -334,6 +334,7 @@ def test_a_file_of_other_content_is_refused_in_one_line(tmp_path: Path, suffix: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in IMAGES if "olympus" not in name])
 def test_a_microscope_file_that_was_cut_short_is_refused(tmp_path: Path, name: str) -> None:
     source = find(RAW / name)

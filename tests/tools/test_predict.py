@@ -158,6 +158,7 @@ def test_of_two_predictions_into_one_file_one_is_refused_and_the_result_is_of_th
     assert [path.name for path in result.parent.iterdir()] == ["result.tif"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [b"scan-\xe4.tif", 242 * b"a" + b".tif"], ids=["not UTF-8", "long"])
 def test_odd_names_of_images_are_read_and_named_in_the_last_line(name: bytes, tmp_path: Path) -> None:
     model_dir, image = write_network(tmp_path / "model"), tmp_path / os.fsdecode(name)

@@ -94,6 +94,7 @@ def test_a_metric_is_the_mean_over_the_validation_images_from_one_prediction_of_
     assert predicted == [3, 1, 3, 1]
 
 
+@pytest.mark.long
 def test_a_judge_changes_no_bit_of_the_training_and_is_asked_again_after_an_interruption(
     networks: Networks, train: Train, draw_batches: Callable[..., Any]
 ) -> None:
