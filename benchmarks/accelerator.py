@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a rehearsal: tiny images, networks and batches")
     parser.add_argument("--parts", default=",".join(dict.fromkeys(part.name for part in PARTS)))
     parser.add_argument("--limit-s", type=float, default=LIMIT_S)
+    parser.add_argument("--seed", type=int, default=0, help="of the training of the part target")
     options = parser.parse_args()
     wanted = options.parts.split(",")
     if unknown := set(wanted) - {part.name for part in PARTS}:
@@ -107,7 +108,16 @@ def run_part(part: Part, folder: Path, options: argparse.Namespace, report: dict
     variables = {"KERAS_BACKEND": "jax", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
     variables |= {} if part.platform is None else {"JAX_PLATFORMS": part.platform}
     script = Path(__file__).with_name("accelerator_parts.py")
-    command = [sys.executable, script, part.name, part.variant, folder, result, f"{0.9 * limit_s:.0f}"]
+    command = [
+        sys.executable,
+        script,
+        part.name,
+        part.variant,
+        folder,
+        result,
+        f"{0.9 * limit_s:.0f}",
+        str(options.seed),
+    ]
     print(f"{part.key}: at most {limit_s:.0f} s", flush=True)
     started = time.monotonic()
     with (folder / "log").open("w+") as log:

@@ -16,8 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from emdenoise.config.loading import load_config
+from emdenoise.config.loading import load_config, load_settings
 from emdenoise.config.schema import RunConfig
+from emdenoise.config.studies import StudyConfig
 from emdenoise.files.atomic import write_json
 
 PRECISIONS = {
@@ -45,7 +46,7 @@ class Sizes:
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-FULL = Sizes((10, 128, 32, 512), seconds=0.6, num_steps=50, matrix_side=8192, array_mb=2048)
+FULL = Sizes((10, 512, 64), seconds=0.4, num_steps=50, matrix_side=8192, array_mb=2048)
 SMALL = Sizes(
     (2,),
     seconds=0.1,
@@ -93,6 +94,7 @@ class Bench:
     sizes: Sizes
     notes: Notes
     variant: str = ""
+    seed: int = 0
 
     def load(self, network: str, **changes: Any) -> RunConfig:
         """Load the parameters file that trains a network, with the sizes of this run."""
@@ -226,10 +228,12 @@ def measure_agreement(bench: Bench) -> None:
 
 
 def measure_target(bench: Bench) -> None:
-    """Train the closed network as the default parameters file says; time and validation metric of each epoch."""
+    """Train the closed network by the recipe of the closed division; time and validation metric of each epoch."""
     from emdenoise.workloads import WORKLOADS
 
-    config = bench.load("unet")
+    recipe = load_settings(Path("closed"), StudyConfig, "study").base["training"]
+    recipe = {f"training.{name}": value for name, value in recipe.items()}
+    config = bench.load("unet", **(recipe | bench.sizes.data), seed=bench.seed)
     target = WORKLOADS[config.workload].target
     began, epochs = time.perf_counter(), []
     with start(bench, config, None) as (_, started):
@@ -323,7 +327,7 @@ def measure_training(bench: Bench, lesson: Any, started: Any, config: RunConfig)
     states.clear()
     found["keras_images_per_s"] = size * measure_rate(lambda: learn_batch(model, *batch), seconds)
     num_steps = max(4, min(MAX_CALLS, round(seconds * found["keras_images_per_s"] / size)))
-    training = config.training.model_copy(update={"crops_per_epoch": num_steps * size, "epochs": 3})
+    training = config.training.model_copy(update={"crops_per_epoch": num_steps * size, "epochs": 2})
     batches = PreparedBatches(
         Sampler(lesson.images, lesson.objective.needs, training, seed=0), lesson.objective, seed=0
     )
@@ -382,10 +386,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("seed", type=int)
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     notes = Notes(options.result, time.monotonic() + options.seconds)
-    PARTS[options.part](Bench(options.folder, SMALL if options.small else FULL, notes, options.variant))
+    PARTS[options.part](Bench(options.folder, SMALL if options.small else FULL, notes, options.variant, options.seed))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 
 from emdenoise.models import build_network
 from emdenoise.models.fusion import fuse_upsampling
@@ -62,7 +61,8 @@ class Cost:
 def count_cost(model: keras.Model, within: tuple[type[keras.Layer], ...] = (), side_px: int = SIDE_PX) -> Cost:
     """Count what one image costs in float32 where each layer runs alone, but for those computed within others."""
     layers = model.layers[1:]
-    outputs = keras.Model(model.input, [layer.output for layer in layers])(np.zeros((1, side_px, side_px, 1)))
+    images = keras.Input(batch_shape=(1, side_px, side_px, 1))  # shapes alone; nothing is computed
+    outputs = keras.Model(model.input, [layer.output for layer in layers])(images)
     shapes = [tuple(output.shape) for output in outputs]
     sizes = {layer.output.name: 4.0 * math.prod(shape) for layer, shape in zip(layers, shapes, strict=True)}
     sizes[model.input.name] = 4.0 * side_px**2
