@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ LIMIT_S = 560.0
 """Of all parts together; what is not done by then is left out."""
 POLL_S = 1.0
 
+Report = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -39,6 +41,7 @@ class Part:
     limit_s: float
     platform: str | None = None
     variant: str = ""
+    seed: int = 0
 
     @property
     def key(self) -> str:
@@ -49,14 +52,24 @@ class Part:
 PARTS = (
     Part("device", 60),
     Part("limit", 60),
-    Part("target", 150),
+    Part("training", 300),
+    Part("prediction", 240),
     Part("agreement", 90, variant="accelerator"),
     Part("agreement", 60, variant="accelerator, default precision"),
     Part("agreement", 180, platform="cpu", variant="cpu"),
-    Part("training", 300),
-    Part("prediction", 240),
+    Part("target", 300),
 )
 REFERENCE = "agreement cpu"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A part that runs, and where it writes what it finds and what it complains of."""
+
+    part: Part
+    process: subprocess.Popen[bytes]
+    result: Path
+    log: Path
 
 
 def main() -> None:
@@ -66,7 +79,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a rehearsal: tiny images, networks and batches")
     parser.add_argument("--parts", default=",".join(dict.fromkeys(part.name for part in PARTS)))
     parser.add_argument("--limit-s", type=float, default=LIMIT_S)
-    parser.add_argument("--seed", type=int, default=0, help="of the training of the part target")
+    parser.add_argument("--seeds", type=lambda text: [int(word) for word in text.split(",")], default=[0])
     options = parser.parse_args()
     wanted = options.parts.split(",")
     if unknown := set(wanted) - {part.name for part in PARTS}:
@@ -78,9 +91,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         report["simulation_s"] = simulate_files(Path(name), SMALL if options.small else FULL)
         for part in PARTS:
+            if part.name not in wanted:
+                continue
+            together = [part]
+            if part.name == "target":  # one training for each seed, all at a time
+                together = [replace(part, variant=f"seed {seed}", seed=seed) for seed in options.seeds]
             left_s = options.limit_s - (time.monotonic() - started)
-            if part.name in wanted:
-                run_part(part, Path(name), options, report, min(part.limit_s, left_s))
+            run_parts(together, Path(name), options, report, min(part.limit_s, left_s))
     print(f"{options.out_dir / 'accelerator.json'} after {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -96,58 +113,60 @@ def simulate_files(folder: Path, sizes: Sizes) -> float:
     return time.monotonic() - started
 
 
-def run_part(part: Part, folder: Path, options: argparse.Namespace, report: dict[str, Any], limit_s: float) -> None:
-    """Run one part in a process of its own; what it has found goes into the report at once."""
-    found: dict[str, Any] = {}
-    report["parts"][part.key] = found
+def run_parts(parts: list[Part], folder: Path, options: argparse.Namespace, report: Report, limit_s: float) -> None:
+    """Run parts at the same time, each in a process of its own; what they have found goes into the report at once."""
+    for part in parts:
+        report["parts"][part.key] = {} if limit_s > 0 else {"left_out": "no time was left"}
+    write_report(options.out_dir, report)
     if limit_s <= 0:
-        found["left_out"] = "no time was left"
-        write_report(options.out_dir, report)
         return
-    result = folder / f"{part.key}.json"
-    variables = {"KERAS_BACKEND": "jax", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
-    variables |= {} if part.platform is None else {"JAX_PLATFORMS": part.platform}
-    script = Path(__file__).with_name("accelerator_parts.py")
-    command = [
-        sys.executable,
-        script,
-        part.name,
-        part.variant,
-        folder,
-        result,
-        f"{0.9 * limit_s:.0f}",
-        str(options.seed),
-    ]
-    print(f"{part.key}: at most {limit_s:.0f} s", flush=True)
     started = time.monotonic()
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen([*command, *["--small"][: options.small]], env=os.environ | variables, stderr=log)
-        while process.poll() is None and time.monotonic() - started < limit_s:
-            time.sleep(POLL_S)
-            update(found, result, options.out_dir, report)
-        if process.poll() is None:
-            process.kill()
+    running = [start_part(part, folder, limit_s, is_small=options.small) for part in parts]
+    while any(one.process.poll() is None for one in running) and time.monotonic() - started < limit_s:
+        time.sleep(POLL_S)
+        update(running, options.out_dir, report)
+    for one in running:
+        found = report["parts"][one.part.key]
+        if one.process.poll() is None:
+            one.process.kill()
             found["stopped_after_s"] = limit_s
-        process.wait()
-        update(found, result, options.out_dir, report)
-        log.seek(0)
-        lines = log.read().splitlines()
-    found["duration_s"] = time.monotonic() - started
-    if process.returncode:
-        found["failed"] = [f"exit code {process.returncode}", *lines[-8:]]
-        print("\n".join(lines[-30:]), flush=True)
+        found["duration_s"] = time.monotonic() - started
+        if one.process.wait():
+            lines = one.log.read_text().splitlines()
+            found["failed"] = [f"exit code {one.process.returncode}", *lines[-8:]]
+            print("\n".join(lines[-30:]), flush=True)
+    update(running, options.out_dir, report)
     write_report(options.out_dir, report)
 
 
-def update(found: dict[str, Any], result: Path, out_dir: Path, report: dict[str, Any]) -> None:
-    """Take over what a part has written; writes the report where that is new."""
-    content = json.loads(result.read_text()) if result.exists() else {}
-    if any(found.get(name) != value for name, value in content.items()):
+def start_part(part: Part, folder: Path, limit_s: float, *, is_small: bool) -> Running:
+    """Start the process of a part."""
+    result, log = folder / f"{part.key}.json", folder / f"{part.key}.log"
+    variables = {"KERAS_BACKEND": "jax", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+    variables |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | (
+        {"JAX_PLATFORMS": part.platform} if part.platform else {}
+    )
+    script = Path(__file__).with_name("accelerator_parts.py")
+    command = [sys.executable, script, part.name, part.variant, folder, result, f"{0.9 * limit_s:.0f}", str(part.seed)]
+    print(f"{part.key}: at most {limit_s:.0f} s", flush=True)
+    with log.open("w") as file:
+        process = subprocess.Popen([*command, *["--small"][:is_small]], env=os.environ | variables, stderr=file)
+    return Running(part, process, result, log)
+
+
+def update(running: list[Running], out_dir: Path, report: Report) -> None:
+    """Take over what parts have written; writes the report where that is new."""
+    is_new = False
+    for one in running:
+        found = report["parts"][one.part.key]
+        content = json.loads(one.result.read_text()) if one.result.exists() else {}
+        is_new = is_new or any(found.get(name) != value for name, value in content.items())
         found |= content
+    if is_new:
         write_report(out_dir, report)
 
 
-def write_report(out_dir: Path, report: dict[str, Any]) -> None:
+def write_report(out_dir: Path, report: Report) -> None:
     """Write the JSON, with the comparison of what the devices have learned so far."""
     parts = report["parts"]
     runs = {key: part for key, part in parts.items() if key.startswith("agreement ") and "networks" in part}
