@@ -31,6 +31,9 @@ from emdenoise.simulation.detector import apply_shot_noise
 from emdenoise.sources.fetching import CHECKSUMS, fetch_files, find_locations, read_checksums
 from emdenoise.sources.layout import ImageFiles, describe_left_out, find_images, list_names
 
+ALL_SIGNALS = "all"
+"""Setting `data.signal` that takes each signal of a file."""
+
 
 class CountedProgress:
     """Turns what is said of each file into one step of many, for sources of many small files."""
@@ -292,8 +295,8 @@ def _read_signals(files: ImageFiles, specimen: str, config: RunConfig) -> Iterat
 
     The noisy ones alone decide the scale, as in `predict`. What gets noise added is truth until then.
     """
-    noisy = read_sandboxed(read_micrographs, files.noisy)
-    clean = read_sandboxed(read_micrographs, files.clean) if files.clean else []
+    noisy = _choose_signal(read_sandboxed(read_micrographs, files.noisy), files.noisy, config)
+    clean = _choose_signal(read_sandboxed(read_micrographs, files.clean), files.clean, config) if files.clean else []
     masks = read_sandboxed(read_masks, files.mask) if files.mask else []
     _check_partners(files, noisy, [micrograph.image for micrograph in clean], files.clean)
     _check_partners(files, noisy, masks, files.mask)
@@ -305,6 +308,21 @@ def _read_signals(files: ImageFiles, specimen: str, config: RunConfig) -> Iterat
         else:
             scale = choose_scale([], frames)
         yield [_make_record(noisy, clean, masks, index, specimen=specimen, scale=scale) for index in members]
+
+
+def _choose_signal(micrographs: list[Micrograph], path: Path, config: RunConfig) -> list[Micrograph]:
+    """Take the signal that the settings name; a file with one signal leaves no choice."""
+    names = list(dict.fromkeys(micrograph.signal for micrograph in micrographs))
+    chosen = config.data.signal
+    if len(names) == 1 or chosen == ALL_SIGNALS:
+        return micrographs
+    if chosen not in names:
+        trouble = "null" if chosen is None else f"{chosen}, which is none of them"
+        raise DataError(
+            f"{path.parent.name}/{path.name}: holds the signals {', '.join(names)}, and data.signal is {trouble}; "
+            f"set it to one of them, or to {ALL_SIGNALS}."
+        )
+    return [micrograph for micrograph in micrographs if micrograph.signal == chosen]
 
 
 def _make_record(
