@@ -85,7 +85,8 @@ class _Slice:
 
     def __getitem__(self, rows: slice) -> FloatImage:
         place: list[int | slice] = [0] * self._dataset.ndim
-        for axis, chosen in zip(reversed(self._axes), (slice(None), rows, self._index), strict=False):
+        wanted: list[int | slice] = [slice(None), rows, self._index]
+        for axis, chosen in zip(reversed(self._axes), wanted, strict=False):
             place[axis] = chosen
         with np.errstate(over="ignore"):  # becomes infinite and is refused
             values: FloatImage = self._dataset[tuple(place)].astype(np.float32)
