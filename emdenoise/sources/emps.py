@@ -19,10 +19,10 @@ from emdenoise.dataset.splits import split_names
 from emdenoise.errors import DataError, DownloadError, MissingInputError
 from emdenoise.files.formats import read_micrographs
 from emdenoise.files.sandbox import read_sandboxed
-from emdenoise.progress import Progress
+from emdenoise.progress import CountedProgress, Progress
 from emdenoise.seeding import make_generator
 from emdenoise.sources.fetching import Location, fetch_files, find_locations
-from emdenoise.sources.folder import CountedProgress, make_tiles
+from emdenoise.sources.folder import make_tiles
 
 LISTS = ("train.csv", "test.csv")
 HOW_TO_GET = (
