@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.measure import regionprops_table
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from emdenoise.arrays import describe
+from emdenoise.arrays import Values, describe
 
 Particles = npt.NDArray[np.int32]
 """Number of the particle of each pixel, shape (height, width); 0 for none."""
 Table = dict[str, npt.NDArray[Any]]
 """Columns of one length, by name."""
-PARTICLE_LABEL = "particle"
-"""The label of a mask that is separated into particles."""
 MIN_AREA_PX = 9
 """Whatever has fewer pixels is a speck of noise: a shape of less than 3 × 3 px cannot be told."""
 NECK_RATIO, NECK_PX = 1.2, 2.0
@@ -109,17 +106,19 @@ def measure_particles(particles: Particles, pixel_size_angstrom: float | None = 
     """
     if particles.ndim != 2 or not np.issubdtype(particles.dtype, np.integer):
         raise ValueError(f"particles are {describe(particles)}; expected integers (height, width)")
-    measured = regionprops_table(particles, properties=("label", "area", "centroid", "eccentricity"))
-    area = measured["area"].astype(np.int64)
+    rows, columns = np.nonzero(particles)
+    numbers, members = np.unique(particles[rows, columns], return_inverse=True)
+    area = np.bincount(members, minlength=len(numbers))
+    row, column = (np.bincount(members, places, len(numbers)) / area for places in (rows, columns))
     edges = np.concatenate([particles[[0, -1]].ravel(), particles[:, [0, -1]].ravel()])
     table: Table = {
-        "particle": measured["label"].astype(np.int64),
-        "area_px": area,
+        "particle": numbers.astype(np.int64),
+        "area_px": area.astype(np.int64),
         "equivalent_diameter_px": np.sqrt(4 * area / np.pi),
-        "centroid_row_px": measured["centroid-0"],
-        "centroid_column_px": measured["centroid-1"],
-        "eccentricity": measured["eccentricity"],
-        "touches_border": np.isin(measured["label"], edges).astype(np.int64),
+        "centroid_row_px": row,
+        "centroid_column_px": column,
+        "eccentricity": _find_eccentricity(members, rows - row[members], columns - column[members], area),
+        "touches_border": np.isin(numbers, edges).astype(np.int64),
     }
     if pixel_size_angstrom is not None:
         step_nm = pixel_size_angstrom / ANGSTROM_PER_NM
@@ -127,6 +126,19 @@ def measure_particles(particles: Particles, pixel_size_angstrom: float | None = 
         for name in ("equivalent_diameter", "centroid_row", "centroid_column"):
             table[f"{name}_nm"] = table[f"{name}_px"] * step_nm
     return table
+
+
+def _find_eccentricity(
+    members: npt.NDArray[np.intp], rows: Values, columns: Values, area: npt.NDArray[np.intp]
+) -> Values:
+    """Find the eccentricity of the ellipses of the same second moments, from each pixel's place by its centroid."""
+    down, right, both = (
+        np.bincount(members, products, len(area)) / area for products in (rows**2, columns**2, rows * columns)
+    )
+    mean, spread = (down + right) / 2, np.hypot((down - right) / 2, both)  # the axes' variances are mean ± spread
+    longer, shorter = mean + spread, np.maximum(mean - spread, 0)
+    ratio = np.divide(shorter, longer, out=np.ones_like(longer), where=longer > 0)
+    return np.sqrt(1 - ratio)
 
 
 def _fill_small_holes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import numpy as np
 from emdenoise.arrays import Mask, describe
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, RowImage, keep_scale
-from emdenoise.dataset.record import Record, Source, Split
+from emdenoise.dataset.record import PARTICLE_LABEL, Record, Source, Split
 from emdenoise.dataset.splits import split_names
 from emdenoise.errors import DataError, DownloadError, MissingInputError
 from emdenoise.files.formats import read_micrographs
@@ -190,7 +190,7 @@ EMPS = Source(
     ),
     download=download_emps,
     read=read_emps,
-    label_names=lambda config: ["background", "particle"],
+    label_names=lambda config: ["background", PARTICLE_LABEL],
     choose_scales=choose_emps_scales,
     needs_network=True,
 )

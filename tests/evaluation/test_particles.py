@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
+from skimage.measure import regionprops_table
 
 from emdenoise.evaluation.particles import MIN_AREA_PX, measure_particles, separate_particles
 from emdenoise.seeding import make_generator
@@ -194,6 +195,15 @@ def test_an_ellipse_has_the_eccentricity_of_its_axes() -> None:
     table = measure_particles(draw_disc((90, 90), 45, 45, 40, axis_ratio=2, turn=0.5).astype(np.int32))
     assert table["eccentricity"] == pytest.approx([np.sqrt(1 - 1 / 4)], rel=0.01)
     assert table["equivalent_diameter_px"] == pytest.approx([2 * np.sqrt(40 * 20)], rel=0.02)
+
+
+def test_places_and_shapes_are_those_of_scikit_image() -> None:
+    particles = separate_particles(draw_many())
+    table = measure_particles(particles)
+    expected = regionprops_table(particles, properties=("label", "area", "centroid", "eccentricity"))
+    names = ("particle", "area_px", "centroid_row_px", "centroid_column_px", "eccentricity")
+    for name, values in zip(names, expected.values(), strict=True):
+        assert table[name] == pytest.approx(values)
 
 
 def test_numbers_that_are_left_out_are_no_particles_and_no_particles_are_an_empty_table() -> None:
