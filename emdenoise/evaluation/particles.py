@@ -23,11 +23,9 @@ MIN_AREA_PX = 9
 NECK_RATIO, NECK_PX = 1.2, 2.0
 """Two peaks of the distance are two particles where (smaller peak + NECK_PX) / (neck + NECK_PX) is at least the ratio.
 The second number keeps the steps of single pixels from cutting small particles."""
-MAX_HOLE_SHARE = 0.02
-"""Smaller holes, relative to the largest disc that fits into what surrounds them, are filled before particles are
-separated; the gap between three equal discs that touch each other has 0.05 of one of them."""
 CORNERS = np.ones((3, 3), np.bool_)
 """Pixels of a particle touch each other by their corners, too; those of a hole do not."""
+NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.bool_)
 ANGSTROM_PER_NM = 10.0
 
 
@@ -65,7 +63,8 @@ def separate_particles(mask: npt.NDArray[np.bool_]) -> Particles:
         raise ValueError(f"mask is {describe(mask)}; expected bool (height, width)")
     if mask.all() or not mask.any():  # there is no distance to the background, or no peak
         return np.full(mask.shape, mask.sum() >= MIN_AREA_PX, np.int32)
-    filled = _fill_small_holes(mask)
+    # A single pixel that a classifier missed would cut a particle; larger holes may be gaps between particles.
+    filled = mask | ndimage.binary_erosion(mask, NEIGHBOURS)
     distance = ndimage.distance_transform_edt(filled)
     height = np.log(distance + NECK_PX)
     levels = reconstruction(height - np.log(NECK_RATIO), height, footprint=CORNERS)
@@ -139,20 +138,6 @@ def _find_eccentricity(
     longer, shorter = mean + spread, np.maximum(mean - spread, 0)
     ratio = np.divide(shorter, longer, out=np.ones_like(longer), where=longer > 0)
     return np.sqrt(1 - ratio)
-
-
-def _fill_small_holes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Fill the holes that a classifier of single pixels leaves, which would cut particles into pieces."""
-    holes, num_holes = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
-    if num_holes == 0:
-        return mask
-    bodies, num_bodies = ndimage.label(mask, CORNERS)
-    distance = ndimage.distance_transform_edt(mask)
-    thickness = np.concatenate([[0.0], ndimage.maximum(distance, bodies, np.arange(1, num_bodies + 1))])
-    around = ndimage.maximum(ndimage.grey_dilation(thickness[bodies], size=3), holes, np.arange(1, num_holes + 1))
-    sizes = np.bincount(holes.ravel())[1:]
-    is_small = np.concatenate([[False], sizes <= MAX_HOLE_SHARE * np.pi * np.square(around)])
-    return mask | is_small[holes]
 
 
 def _leave_out_specks(particles: Particles) -> Particles:

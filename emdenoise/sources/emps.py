@@ -169,7 +169,7 @@ def _read_image(folder: Path, identifier: str) -> Record:
         raise DataError(f"images/{identifier}.png: has values up to {image.max():g}; expected 8 bits, at most {WHITE}.")
     mask: Mask = np.where(particles > 0, PARTICLE, BACKGROUND).astype(np.uint8)
     return Record(
-        {"noisy": INTENSITY.apply(image), "mask": mask},
+        {"noisy": INTENSITY.apply(image), "mask": mask, "instances": particles.astype(np.int32)},
         specimen=identifier,
         name=f"{identifier}.png",
         attributes=INTENSITY.to_attributes(),
