@@ -14,7 +14,7 @@ import numpy as np
 from emdenoise.arrays import Mask, describe
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, RowImage, keep_scale
-from emdenoise.dataset.record import Record, Source, Split
+from emdenoise.dataset.record import PARTICLE_LABEL, Record, Source, Split
 from emdenoise.dataset.splits import split_names
 from emdenoise.errors import DataError, DownloadError, MissingInputError
 from emdenoise.files.formats import read_micrographs
@@ -169,7 +169,7 @@ def _read_image(folder: Path, identifier: str) -> Record:
         raise DataError(f"images/{identifier}.png: has values up to {image.max():g}; expected 8 bits, at most {WHITE}.")
     mask: Mask = np.where(particles > 0, PARTICLE, BACKGROUND).astype(np.uint8)
     return Record(
-        {"noisy": INTENSITY.apply(image), "mask": mask},
+        {"noisy": INTENSITY.apply(image), "mask": mask, "instances": particles.astype(np.int32)},
         specimen=identifier,
         name=f"{identifier}.png",
         attributes=INTENSITY.to_attributes(),
@@ -190,7 +190,7 @@ EMPS = Source(
     ),
     download=download_emps,
     read=read_emps,
-    label_names=lambda config: ["background", "particle"],
+    label_names=lambda config: ["background", PARTICLE_LABEL],
     choose_scales=choose_emps_scales,
     needs_network=True,
 )

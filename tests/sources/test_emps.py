@@ -110,6 +110,23 @@ def test_images_are_luminance_and_particles_are_one_label(tmp_path: Path) -> Non
         assert {"clean" not in tile.images for tile in cut} == {True}
 
 
+@pytest.mark.parametrize("scale_factor", [1.0, 2.0])
+def test_particles_keep_their_numbers_in_all_tiles(scale_factor: float, tmp_path: Path) -> None:
+    fill(tmp_path / "emps", TRAIN)
+    shape = tuple(int(scale_factor * side) for side in SHAPE)
+    tiles: dict[str, list[Record]] = {}
+    for records in read_emps(make_config(scale_factor=scale_factor), tmp_path).values():
+        for record in records:
+            tiles.setdefault(record.specimen, []).append(record)
+    assert len(tiles) == len(TRAIN)
+    for identifier, cut in tiles.items():
+        corners = [(int(tile.attributes["tile_row_px"]), int(tile.attributes["tile_column_px"])) for tile in cut]
+        instances = assemble_tiles([tile.images["instances"] for tile in cut], corners, shape)
+        assert instances.dtype == np.int32
+        expected = np.kron(make_particles(identifier), np.ones((int(scale_factor),) * 2, np.uint16))
+        np.testing.assert_array_equal(instances, expected)
+
+
 def test_added_noise_makes_pairs(tmp_path: Path) -> None:
     fill(tmp_path / "emps", TRAIN)
     splits = read_emps(make_config(added_noise_electrons_per_pixel=25.0), tmp_path)
@@ -221,3 +238,4 @@ def test_real_images_have_labels_of_their_size(tmp_path: Path) -> None:
     assert re.fullmatch(rf"{record.specimen}\.png row 0 column 0", record.name)
     np.testing.assert_allclose(record.noisy * 256, grey, atol=1)
     np.testing.assert_array_equal(record.images["mask"], particles > 0)
+    np.testing.assert_array_equal(record.images["instances"], particles)
