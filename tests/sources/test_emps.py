@@ -75,6 +75,43 @@ def test_the_official_test_images_are_the_test(tmp_path: Path) -> None:
     assert len(splits["validation"]) == 1
 
 
+def list_images(config: RunConfig, raw_dir: Path) -> dict[str, set[str]]:
+    return {split: {record.name for record in records} for split, records in read_emps(config, raw_dir).items()}
+
+
+def write_articles(folder: Path, articles: dict[str, str]) -> None:
+    rows = [f"{image}.png,{article},gr1,\"[{{'shape': [1, 2]}}]\"" for image, article in articles.items()]
+    (folder / "metadata.csv").write_text("\n".join(["filename,doi,locator,regions", *rows]) + "\n")
+
+
+def test_the_images_of_an_article_are_one_specimen_and_never_in_two_splits(tmp_path: Path) -> None:
+    mirror, articles = tmp_path / "mirror", dict(zip(TRAIN, ["10.1/a", "10.1/b", "10.1/c"] * 2, strict=True))
+    fill(mirror, TRAIN)
+    write_articles(mirror, articles)
+    for seed in range(5):
+        config = make_config(seed=seed, mirror=str(mirror))
+        assert "emps/metadata.csv" in download_emps(config, tmp_path, SilentProgress())
+        splits = {
+            split: {articles[name.removesuffix(".png")[:10]] for name in names}
+            for split, names in list_images(config, tmp_path).items()
+        }
+        assert splits == find_specimens(config, tmp_path)
+        assert sorted(article for names in splits.values() for article in names) == ["10.1/a", "10.1/b", "10.1/c"]
+
+
+def test_an_image_whose_article_nobody_knows_is_a_specimen_of_its_own(tmp_path: Path) -> None:
+    fill(tmp_path / "emps", TRAIN)
+    write_articles(tmp_path / "emps", {TRAIN[0]: "nan", TRAIN[1]: ""})
+    assert set.union(*find_specimens(make_config(), tmp_path).values()) == set(TRAIN)
+
+
+def test_a_list_of_articles_without_its_columns_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "emps", TRAIN)
+    (tmp_path / "emps" / "metadata.csv").write_text("image,article\n")
+    with pytest.raises(DataError, match=r"emps/metadata\.csv has the columns image, article; expected filename, doi"):
+        read_emps(make_config(), tmp_path)
+
+
 def test_without_them_the_test_is_drawn_from_training_and_that_is_said(tmp_path: Path) -> None:
     fill(tmp_path / "emps", TRAIN)
     progress = Heard()
