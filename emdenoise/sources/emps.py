@@ -64,7 +64,7 @@ def download_emps(config: RunConfig, raw_dir: Path, progress: Progress) -> dict[
     folder = raw_dir / "emps"
     locations = find_locations(config.data.mirror, raw_dir, [])
     has_articles = any((place / METADATA).is_file() for place in _list_places(folder, locations))
-    hashes = _fetch([*LISTS, *[METADATA][:has_articles]], folder, locations, progress)
+    hashes = _fetch([*LISTS, METADATA] if has_articles else list(LISTS), folder, locations, progress)
     if not has_articles:
         progress.say("emps: metadata.csv is not here, so images of one article may be in training and in test")
     train, test = (_read_list(folder / name) for name in LISTS)
@@ -106,7 +106,8 @@ def read_emps(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record]]
         test_fraction=0.0 if has_test else config.data.test_fraction,
         rng=make_generator(config.data.seed, "emps split"),
     )
-    splits = {split: [name for name in train if articles[name] in set(chosen)] for split, chosen in by_article.items()}
+    split_of = {article: split for split, chosen in by_article.items() for article in chosen}
+    splits = {split: [name for name in train if split_of[articles[name]] == split] for split in by_article}
     if has_test:
         splits["test"] = test
     return {split: _read_split(names, articles, folder, config) for split, names in splits.items()}
