@@ -27,7 +27,7 @@ PRECISIONS = {
     "mixed_bfloat16": ("mixed_bfloat16", "default"),
 }
 """The precision of our settings and that of products in JAX."""
-NETWORKS = {"unet": "default", "resunet": "smoke"}
+NETWORKS = {"unet": "default", "resunet": "open"}
 """By name, the parameters file that trains it."""
 MAX_CALLS = 2000
 NUM_STEPS_KEPT = 5
