@@ -1,5 +1,7 @@
 """What all settings have in common, and all settings of networks."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -24,6 +26,10 @@ class NetworkSettings(Settings):
     """See `intensity_mean`; the contrast of the images is a good value."""
     predict_residual: bool = False
     """Let the network predict what to add to the noisy image instead of the image."""
+    long_sides_px: tuple[Annotated[int, Field(ge=16, le=4096)], ...] = Field((), exclude_if=lambda sides: not sides)
+    """Sizes that the long side of an image is brought to; the answers are averaged. Empty: images as they are [px]."""
+    symmetries: bool = Field(False, exclude_if=lambda is_set: not is_set)
+    """Answer with the mean over the eight symmetries of the square: the image turned and mirrored."""
 
     @property
     def step_px(self) -> int:

@@ -253,7 +253,8 @@ class RunConfig(Settings):
         self._check_learning()
         self._check_processes()
         step = self.model.step_px
-        for name, size in (("the image size", image), *crops.items()):
+        long_sides = [("model.long_sides_px", size) for size in self.model.long_sides_px]
+        for name, size in (("the image size", image), *crops.items(), *long_sides):
             if size is not None and size % step:
                 raise ValueError(f"{name} is {size}; network {self.model.name} needs a multiple of {step}")
         if self.data.validation_fraction + self.data.test_fraction >= 1:

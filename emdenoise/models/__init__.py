@@ -3,8 +3,10 @@
 Keras is imported where a network is built, so that the settings are known without it.
 """
 
+from dataclasses import replace
+
 from emdenoise.config.base import NetworkSettings
-from emdenoise.models.contract import Architecture, Network, Ports
+from emdenoise.models.contract import Architecture, Network, Ports, Views
 from emdenoise.models.dncnn import DNCNN
 from emdenoise.models.resunet import RESUNET
 from emdenoise.models.unet import UNET
@@ -37,4 +39,4 @@ def build_network(settings: NetworkSettings, ports: Ports) -> Network:
     network = MODELS[settings.name].build(settings, ports)
     if network.step_px != settings.step_px:
         raise ValueError(f"{settings.name} has a step of {network.step_px} px, its settings of {settings.step_px}")
-    return network
+    return replace(network, views=Views(settings.long_sides_px, settings.symmetries))

@@ -372,6 +372,8 @@ UNET = {
     "bottom_filters": 12,
     "dropout": 0.5,
     "initializer": "he_normal",
+    "long_sides_px": (64,),
+    "symmetries": True,
 }
 DNCNN = {
     "batch_norm_momentum": 0.5,
@@ -381,6 +383,8 @@ DNCNN = {
     "depth": 5,
     "filters": 6,
     "initializer": "glorot_uniform",
+    "long_sides_px": (64,),
+    "symmetries": True,
 }
 
 
@@ -392,7 +396,8 @@ DNCNN = {
 )
 def test_every_setting_of_a_network_changes_the_network(small: Any, name: str, value: Any) -> None:
     def describe(settings: Any) -> str:
-        text = repr(build_network(settings, Ports({"noisy": 1}, 1, HEADS["intensity"])).model.get_config())
+        network = build_network(settings, Ports({"noisy": 1}, 1, HEADS["intensity"]))
+        text = repr((network.model.get_config(), network.views))
         return re.sub(r"'seed': None|keras_tensor\w*|_\d+'", "", text)
 
     assert {*UNET, "name"} == set(UNetSettings.model_fields)

@@ -118,6 +118,11 @@ def test_a_date_is_text(load: Any) -> None:
             "simulation: {image_size_px: 40}\nmodel: {name: unet, filters: [8, 8, 8, 8]}",
             r"size is 40; network unet needs a multiple of 16",
         ),
+        (
+            "model: {name: unet, long_sides_px: [256, 500]}",
+            r"model\.long_sides_px is 500; network unet needs a multiple of 8",
+        ),
+        ("model: {name: dncnn, long_sides_px: [0]}", r"model\.long_sides_px\.0 is 0; it must be at least 16"),
         ("data: {validation_fraction: 0.5, test_fraction: 0.5}", r"leave no images for training"),
         ("data: {source: imagenet}", r'data\.source is "imagenet"; it must be one of graphene, em_'),
     ],
@@ -184,6 +189,14 @@ def test_equal_settings_in_another_order_have_an_equal_hash(load: Any) -> None:
 def test_a_default_written_out_does_not_change_the_hash(load: Any) -> None:
     everything = yaml.safe_dump(RunConfig().model_dump(mode="json"))
     assert hash_settings(load(everything)) == hash_settings(RunConfig())
+
+
+def test_views_of_a_network_change_the_hash_and_their_defaults_leave_it_as_it_was(load: Any) -> None:
+    before = RunConfig().model_dump(mode="json")
+    assert not {"long_sides_px", "symmetries"} & set(before["model"])
+    written = [load(text) for text in ("model: {long_sides_px: [256, 512]}", "model: {symmetries: true}")]
+    assert len({hash_settings(config) for config in (RunConfig(), *written)}) == 3
+    assert [load(yaml.safe_dump(config.model_dump(mode="json"))) for config in written] == written
 
 
 @given(seed=st.integers(0, 2**31 - 1), rate=st.floats(1e-12, 1e3), size=st.sampled_from([32, 64, 128]))

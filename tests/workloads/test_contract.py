@@ -169,6 +169,8 @@ FIXED: list[tuple[str, Any, str]] = [
     ("model.dropout", 0.5, r"0\.5, fixed to 0\.0"),
     ("model.predict_residual", True, "True, fixed to False"),
     ("model.intensity_std", 0.1, r"0\.1, fixed to 1\.0"),
+    ("model.long_sides_px", [256, 512], r"\(256, 512\), fixed to \(\)"),
+    ("model.symmetries", True, "True, fixed to False"),
     ("simulation.num_train", 601, "601, fixed to 600"),
     ("simulation.num_test", 10, "10, fixed to 100"),
     ("simulation.dose_e_per_angstrom2", [400, 9000], r"\(400\.0, 9000\.0\), fixed to \(400\.0, 8000\.0\)"),
