@@ -90,9 +90,14 @@ def resample_labels(
     >>> resample_labels(np.array([[7, 7, 0, 0]] * 4, np.uint8), half, half).tolist()
     [[7, 0], [7, 0]]
     """
-    names = np.unique(labels)
-    shares = np.stack([resample(labels == name, rows, columns) for name in names])
-    chosen: npt.NDArray[np.integer] = names[shares.argmax(axis=0)]
+    is_small = labels.dtype == np.uint8  # to count is ten times faster than to sort
+    lowest, *names = np.flatnonzero(np.bincount(labels.ravel())).astype(np.uint8) if is_small else np.unique(labels)
+    largest = resample(labels == lowest, rows, columns)
+    chosen: npt.NDArray[np.integer] = np.full(largest.shape, lowest)
+    for name in names:
+        share = resample(labels == name, rows, columns)
+        chosen[share > largest] = name
+        np.maximum(largest, share, out=largest)
     return chosen
 
 

@@ -5,22 +5,29 @@ an interruption sees the same images. Memory does not grow with the data: images
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.augmentation import augment
 from emdenoise.dataset.blocks import Blocks
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.whole_images import ShownRecords
+from emdenoise.dataset.zooming import ZoomedCrops
 from emdenoise.errors import DataError
 from emdenoise.processes import ALONE, ProcessGroup
 from emdenoise.seeding import make_generator
 
+Pieces: TypeAlias = npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]
+"""Images of one field, in one array or as views."""
+
 
 class Sampler:
-    """The training images in random order, cropped and turned as the settings say.
+    """The training images in random order, cropped, turned and augmented as the settings say.
 
     Parameters
     ----------
@@ -36,7 +43,8 @@ class Sampler:
     Raises
     ------
     DataError
-        If there are fewer images than wanted, or a batch that the processes cannot share equally.
+        If there are fewer images than wanted, a batch that the processes cannot share equally, or images in several
+        tiles, which cannot be zoomed.
     """
 
     def __init__(
@@ -50,6 +58,9 @@ class Sampler:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
         self._group, self._blocks = group, Blocks()
         self._order: tuple[int, npt.NDArray[np.intp]] = -1, np.array([], np.intp)
+        self._zoomed = None
+        if settings.zoom is not None and settings.crop_size_px is not None:
+            self._zoomed = ZoomedCrops(records, fields, settings.zoom, settings.crop_size_px)
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
         self.num_images = len(chosen)
@@ -92,21 +103,40 @@ class Sampler:
             self._order = epoch, self._draw_order(epoch)
         indices = self._order[1][step * size : (step + 1) * size]
         own = self._group.find_share(len(indices))
-        images = {name: self._records.read(name, indices[own]) for name in self._fields}
-        height, width = images[self._fields[0]].shape[1:3]
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
-        crop_size = self._settings.crop_size_px
-        pieces: dict[str, npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]] = dict(images)
-        if crop_size is not None:
-            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
-            pieces = {name: _crop(stack, rows, columns, crop_size) for name, stack in pieces.items()}
+        pieces = self._read_pieces(indices, own, rng)
         if self._settings.flip:
-            is_square = crop_size is not None or height == width
-            turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
+            height, width = pieces[self._fields[0]][0].shape
+            turns = _draw_turns(len(indices), rng, is_square=height == width)[own]
             pieces = {name: _turn(stack, turns) for name, stack in pieces.items()}
-        return {name: FIELDS[name].to_sample(self._stack(stack)) for name, stack in pieces.items()}
+        stacks = {name: self._stack(stack) for name, stack in pieces.items()}
+        self._augment(stacks, epoch * self.num_items + step * size + np.arange(len(indices))[own])
+        return {name: FIELDS[name].to_sample(stack) for name, stack in stacks.items()}
 
-    def _stack(self, pieces: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+    def _read_pieces(self, indices: npt.NDArray[np.intp], own: slice, rng: np.random.Generator) -> dict[str, Pieces]:
+        """Read images or crops; random numbers are drawn for those of all processes."""
+        if self._zoomed is not None:
+            return dict(self._zoomed.read(self._zoomed.draw(indices, rng)[own]))
+        images = {name: self._records.read(name, indices[own]) for name in self._fields}
+        crop_size = self._settings.crop_size_px
+        if crop_size is None:
+            return dict(images)
+        shape = images[self._fields[0]].shape[1:3]
+        rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in shape)
+        return {name: _crop(stack, rows, columns, crop_size) for name, stack in images.items()}
+
+    def _augment(self, stacks: dict[str, npt.NDArray[np.generic]], numbers: npt.NDArray[np.intp]) -> None:
+        """Change intensities in place; each crop of the training has random numbers of its own."""
+        changes = self._settings.augmentation
+        if changes is None:
+            return
+        for place, number in enumerate(numbers.tolist()):
+            rng = make_generator(self._seed, "intensity", number)
+            for name, stack in stacks.items():
+                if FIELDS[name].kind == "intensity":
+                    stack[place] = augment(stack[place], changes, rng)
+
+    def _stack(self, pieces: Pieces) -> npt.NDArray[np.generic]:
         """Copy views of images into one array; whole images are one already."""
         if not isinstance(pieces, list):
             return pieces
@@ -125,7 +155,7 @@ class InOrder:
 
     Parameters
     ----------
-    records : RecordFile
+    records : RecordFile or ResizedRecords
     fields : sequence of str
         Entries of `FIELDS` that are read.
     batch_size : int
@@ -134,7 +164,7 @@ class InOrder:
     """
 
     def __init__(
-        self, records: RecordFile, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
+        self, records: ShownRecords, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
     ) -> None:
         self._records, self._fields, self._batch_size = records, fields, batch_size
         whole_images = records.list_whole_images()

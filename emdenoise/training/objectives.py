@@ -17,6 +17,8 @@ Loss: TypeAlias = str | Callable[[Any, Any], Any]
 
 SMOOTHING = 1.0
 """Pixels added to both sides of the Dice ratio, so that a label that is absent has a finite loss."""
+BORDER_PX = 2
+"""Up to this distance from another label, along each axis, a pixel is at a border [px]."""
 SMALLEST_SHARE = 1e-4
 """A label with a smaller share of the pixels weighs no more than this one."""
 SMALLEST_ERROR = 1e-5
@@ -178,10 +180,11 @@ def make_log_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], 
 
 
 def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
-    """Make the objective of masks: cross-entropy with `training.label_balance`, and Dice."""
+    """Make the objective of masks: cross-entropy with `label_balance` and `border_weight`, and Dice."""
 
     def compute_loss(mask: Any, logits: Any) -> Any:
-        return compute_dice_cross_entropy(mask, logits, balance=settings.label_balance)
+        weights = {"balance": settings.label_balance, "border_weight": settings.border_weight}
+        return compute_dice_cross_entropy(mask, logits, **weights)
 
     return Supervised(inputs, truth, compute_loss)
 
@@ -270,7 +273,7 @@ def compute_log_error(targets: Any, outputs: Any) -> Any:
     return ops.mean(ops.log10(errors + SMALLEST_ERROR)) * 10
 
 
-def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any:
+def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float, border_weight: float = 0.0) -> Any:
     """Add up the cross-entropy of the pixels and 1 − the mean Dice of the labels (arXiv:1809.10486).
 
     Cross-entropy has a gradient everywhere; Dice counts every label alike, however few pixels it has. Where one label
@@ -283,6 +286,9 @@ def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any
     logits : tensor of float32, shape (batch, height, width, num_labels)
     balance : float
         In the cross-entropy a pixel weighs 1 / the share of its label in the batch, to this power: 0 to 1.
+    border_weight : float
+        A pixel at most `BORDER_PX` from another label counts 1 + this often in the cross-entropy. The sum of weights
+        that divides it does not grow with them, so borders count more against Dice, too.
 
     Returns
     -------
@@ -303,6 +309,9 @@ def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any
     share = ops.mean(truth, axis=(0, 1, 2))
     weight = ops.sum(truth * ops.power(ops.maximum(share, SMALLEST_SHARE), -balance), axis=-1)
     cross_entropy = ops.categorical_crossentropy(truth, logits, from_logits=True)
+    if border_weight > 0:
+        num_labels = ops.sum(ops.max_pool(truth, 2 * BORDER_PX + 1, strides=1, padding="same"), axis=-1)
+        cross_entropy *= 1 + border_weight * ops.minimum(num_labels - 1, 1)
     probability = ops.softmax(logits, axis=-1)
     overlap = ops.sum(probability * truth, axis=(0, 1, 2))
     total = ops.sum(probability, axis=(0, 1, 2)) + ops.sum(truth, axis=(0, 1, 2))

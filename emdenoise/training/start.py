@@ -12,6 +12,7 @@ from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import InOrder, Sampler
+from emdenoise.dataset.whole_images import ShownRecords
 from emdenoise.errors import ModelError
 from emdenoise.models import build_network
 from emdenoise.models.backend import let_memory_grow, prepare_backend
@@ -37,7 +38,9 @@ class Lesson:
     objective : Objective
     ports : Ports
         Of the network that answers.
-    images, validation : RecordFile
+    images : RecordFile
+    validation : RecordFile or ResizedRecords
+        As `show_for_validation` shows it.
     judge : callable
         Scores the validation images of this process after each epoch, see `Judge`.
     """
@@ -45,7 +48,7 @@ class Lesson:
     objective: Objective
     ports: Ports
     images: RecordFile
-    validation: RecordFile
+    validation: ShownRecords
     judge: Judge = judge_nothing
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 import emdenoise
 from emdenoise.config import schema
 from emdenoise.config.base import NetworkSettings, Settings
-from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
+from emdenoise.config.schema import AugmentationSettings, PretrainingSettings, RunConfig, TrainingSettings
 from emdenoise.models import MODELS, build_network
 from emdenoise.models.contract import Ports
 from emdenoise.models.dncnn import DnCNNSettings
@@ -193,6 +193,10 @@ def see_batch(settings: TrainingSettings, files: Any) -> Any:
     return {name: (images.shape, images.tobytes()) for name, images in sample.items()}
 
 
+def see_zoomed_batch(settings: TrainingSettings, files: Any) -> Any:
+    return see_batch(settings.model_copy(update={"crop_size_px": 16}), files)
+
+
 def see_training(settings: TrainingSettings, files: Any) -> Any:
     """Run the training loop with a model that counts instead of learning; its validation loss never falls."""
     from emdenoise.dataset.sampler import InOrder, Sampler
@@ -302,6 +306,7 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "batch_size": (5, see_num_steps),
     "loss": ("mean_absolute_error", see_training),
     "label_balance": (0.5, see_loss_of_masks),
+    "border_weight": (3.0, see_loss_of_masks),
     "optimizer": ("sgd", see_optimizer),
     "learning_rate": (0.5, see_optimizer),
     "beta_1": (0.5, see_optimizer),
@@ -312,8 +317,10 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "schedule": ("cosine", see_learning_rates),
     "warmup_fraction": (0.5, see_learning_rates),
     "crop_size_px": (16, see_batch),
+    "zoom": ((0.6, 1.7), see_zoomed_batch),
     "crops_per_epoch": (3, see_num_steps),
     "flip": (True, see_batch),
+    "augmentation": (AugmentationSettings(inversion=0.5), see_batch),
     "early_stopping_epochs": (1, see_training),
     "precision": ("mixed_bfloat16", see_backend),
     "deterministic": (False, see_backend),

@@ -126,6 +126,14 @@ def test_a_setting_that_somebody_adds_is_fixed_until_it_is_declared_free(monkeyp
         check(make_closed(training={"epsilon": 0.1}))
 
 
+def test_a_section_that_may_be_absent_is_fixed_as_a_whole() -> None:
+    training = {"loss": "dice_cross_entropy", "augmentation": {"inversion": 0.5}}
+    with pytest.raises(
+        SettingsError, match=r"^division closed: training\.augmentation is .*inversion.*, fixed to None"
+    ):
+        check(make_closed(workload="segment", training=training))
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 @pytest.mark.parametrize(
     "free",
