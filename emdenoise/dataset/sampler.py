@@ -5,6 +5,7 @@ an interruption sees the same images. Memory does not grow with the data: images
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,43 @@ from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import DataError
 from emdenoise.processes import ALONE, ProcessGroup
 from emdenoise.seeding import make_generator
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Which pieces of which images make up a batch, and how they are turned.
+
+    Attributes
+    ----------
+    indices : ndarray of int, shape (batch,)
+        Of the images in their file.
+    corners : sequence of ndarray of int, shape (batch,)
+        First row and first column of each piece; empty for whole images.
+    size_px : int or None
+        Side of the pieces; None for whole images.
+    turns : list of (int, bool)
+        Quarter turns of each piece, and whether it is mirrored before; empty where none is turned.
+    """
+
+    indices: npt.NDArray[np.intp]
+    corners: Sequence[npt.NDArray[np.intp]]
+    size_px: int | None
+    turns: list[tuple[int, bool]]
+
+    def cut(self, images: npt.NDArray[np.generic]) -> npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]:
+        """Give views of the pieces, or the images where they stay as they are.
+
+        Parameters
+        ----------
+        images : ndarray, shape (batch, height, width)
+            Those of `indices`.
+        """
+        pieces: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]] = images
+        if self.size_px is not None:
+            pieces = _crop(pieces, self.corners, self.size_px)
+        if self.turns:
+            pieces = _turn(pieces, self.turns)
+        return pieces
 
 
 class Sampler:
@@ -74,6 +112,45 @@ class Sampler:
         """Whether the last batch of an epoch has fewer images than those before it."""
         return len(self) > 1 and self.num_items % self._settings.batch_size > 0
 
+    @property
+    def tiles(self) -> npt.NDArray[np.intp]:
+        """Indices of the images that are learned from in their file, in rising order."""
+        return self._tiles
+
+    @property
+    def piece_shape(self) -> tuple[int, int]:
+        """Height and width of what is cut out of each image [px]."""
+        size = self._settings.crop_size_px
+        return self._records.image_shape if size is None else (size, size)
+
+    def draw(self, epoch: int, step: int) -> Cuts:
+        """Draw one batch.
+
+        Parameters
+        ----------
+        epoch, step : int
+            From 0.
+
+        Returns
+        -------
+        Cuts
+            The share of this process.
+        """
+        size, crop_size = self._settings.batch_size, self._settings.crop_size_px
+        if self._order[0] != epoch:
+            self._order = epoch, self._draw_order(epoch)
+        indices = self._order[1][step * size : (step + 1) * size]
+        own = self._group.find_share(len(indices))
+        height, width = self._records.image_shape
+        rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
+        corners: Sequence[npt.NDArray[np.intp]] = ()
+        turns: list[tuple[int, bool]] = []
+        if crop_size is not None:
+            corners = [rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width)]
+        if self._settings.flip:
+            turns = _draw_turns(len(indices), rng, is_square=crop_size is not None or height == width)[own]
+        return Cuts(indices[own], corners, crop_size, turns)
+
     def read(self, epoch: int, step: int) -> Sample:
         """Read one batch.
 
@@ -87,23 +164,11 @@ class Sampler:
         dict of str to ndarray, shape (batch, size, size, channels)
             The share of this process, by field.
         """
-        size = self._settings.batch_size
-        if self._order[0] != epoch:
-            self._order = epoch, self._draw_order(epoch)
-        indices = self._order[1][step * size : (step + 1) * size]
-        own = self._group.find_share(len(indices))
-        images = {name: self._records.read(name, indices[own]) for name in self._fields}
-        height, width = images[self._fields[0]].shape[1:3]
-        rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
-        crop_size = self._settings.crop_size_px
-        pieces: dict[str, npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]] = dict(images)
-        if crop_size is not None:
-            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
-            pieces = {name: _crop(stack, rows, columns, crop_size) for name, stack in pieces.items()}
-        if self._settings.flip:
-            is_square = crop_size is not None or height == width
-            turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
-            pieces = {name: _turn(stack, turns) for name, stack in pieces.items()}
+        return self.read_cuts(self.draw(epoch, step), self._fields)
+
+    def read_cuts(self, cuts: Cuts, fields: Iterable[str]) -> Sample:
+        """Read some fields of the pieces that were drawn; gives arrays as `read`."""
+        pieces = {name: cuts.cut(self._records.read(name, cuts.indices)) for name in fields}
         return {name: FIELDS[name].to_sample(self._stack(stack)) for name, stack in pieces.items()}
 
     def _stack(self, pieces: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
@@ -186,11 +251,11 @@ def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -
 
 
 def _crop(
-    images: Iterable[npt.NDArray[np.generic]], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+    images: Iterable[npt.NDArray[np.generic]], corners: Sequence[npt.NDArray[np.intp]], size: int
 ) -> list[npt.NDArray[np.generic]]:
     """Give views of the crops."""
-    corners = zip(images, rows, columns, strict=True)
-    return [image[row : row + size, column : column + size] for image, row, column in corners]
+    pairs = zip(images, *corners, strict=True)
+    return [image[row : row + size, column : column + size] for image, row, column in pairs]
 
 
 def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:
