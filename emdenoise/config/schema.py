@@ -174,6 +174,8 @@ class TrainingSettings(Settings):
     """Ask the backend for the same bits in every run."""
     read_ahead: int = Field(2, ge=0, le=64)
     """Batches that a thread reads while the network learns; 0 for none. The result does not depend on it."""
+    keep_on_device: bool = Field(False, exclude_if=lambda is_kept: not is_kept)
+    """Keep the training images on the device and cut the batches there; the result is the same. Not for pretraining."""
     last_batch: Literal["smaller", "filled"] = "smaller"
     """filled: images that come again fill up the last batch of an epoch. XLA compiles each size of a batch anew."""
 
@@ -276,6 +278,7 @@ class RunConfig(Settings):
         self._check_learning()
         self._check_crops_and_masks()
         self._check_processes()
+        self._check_keeping()
         step = self.model.step_px
         long_sides = [("model.long_sides_px", size) for size in self.model.long_sides_px]
         for name, size in (("the image size", image), *crops.items(), *long_sides):
@@ -321,6 +324,15 @@ class RunConfig(Settings):
                 f"training.batch_size is {self.training.batch_size}; it must be a multiple of num_processes, "
                 f"{self.num_processes}"
             )
+
+    def _check_keeping(self) -> None:
+        """Refuse all that needs the images of a batch on the processor."""
+        wrong = [f"num_processes is {self.num_processes}, expected 1"] if self.num_processes > 1 else []
+        wrong += [
+            f"training.{name} is set" for name in ("zoom", "augmentation") if getattr(self.training, name) is not None
+        ]
+        if self.training.keep_on_device and wrong:
+            raise ValueError(f"training.keep_on_device is true, but {'; '.join(wrong)}; set it to false")
 
     def _check_learning(self) -> None:
         workload = look_up("workloads", self.workload)

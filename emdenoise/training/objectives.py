@@ -32,6 +32,10 @@ class Objective(Protocol):
     def needs(self) -> tuple[str, ...]:
         """Fields that a sample must have."""
 
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """Those of them that `prepare` needs as arrays; the others may be tensors on the device."""
+
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Make the inputs of the network, by field, and the targets, each (batch, height, width, channels)."""
 
@@ -60,6 +64,11 @@ class Supervised:
     def needs(self) -> tuple[str, ...]:
         """Inputs and truth."""
         return *self.inputs, self.truth
+
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs and truth as they are."""
@@ -90,19 +99,34 @@ class Balanced:
     @property
     def needs(self) -> tuple[str, ...]:
         """Inputs, truth and, where they weigh, labels."""
-        return *self.inputs, self.truth, *([self.labels] if self.balance > 0 else [])
+        return *self.inputs, self.truth, *self.computes_with
+
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """The labels, where they weigh."""
+        return (self.labels,) if self.balance > 0 else ()
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs, and the truth with weights of mean 1."""
         truth = sample[self.truth]
-        weights = self._weigh(sample[self.labels]) if self.balance > 0 else np.ones_like(truth[..., :1])
-        targets = np.concatenate([truth, weights], axis=-1, dtype=np.float32)
-        return {name: sample[name] for name in self.inputs}, targets
+        weights = np.ones((*truth.shape[:-1], 1), np.float32)
+        if self.balance > 0:
+            weights = self._weigh(sample[self.labels])
+        return {name: sample[name] for name in self.inputs}, _join_channels(truth, weights)
 
-    def _weigh(self, mask: Images) -> npt.NDArray[np.floating]:
+    def _weigh(self, mask: Images) -> npt.NDArray[np.float32]:
         labels = mask.astype(np.intp)
-        weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
-        return weights / weights.mean()
+        of_label = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE) ** -self.balance
+        return (of_label / of_label[labels].mean()).astype(np.float32)[labels]
+
+
+def _join_channels(truth: Any, weights: npt.NDArray[np.float32]) -> Any:
+    """Put weights behind the channels of a truth, which stays where it is: an array or a tensor on the device."""
+    if isinstance(truth, np.ndarray):
+        return np.concatenate([truth, weights], axis=-1, dtype=np.float32)
+    from keras import ops
+
+    return ops.concatenate([truth, ops.convert_to_tensor(weights)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -125,6 +149,11 @@ class AddedNoise:
     @property
     def needs(self) -> tuple[str, ...]:
         """The image alone."""
+        return (self.image,)
+
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """The image."""
         return (self.image,)
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:

@@ -28,7 +28,7 @@ FREE_SETTINGS = (
     *("training.learning_rate", "training.schedule", "training.warmup_fraction"),
     *("training.beta_1", "training.beta_2", "training.epsilon"),
     *("training.weight_decay", "training.gradient_clip_norm"),
-    *("training.precision", "training.deterministic", "training.read_ahead"),
+    *("training.precision", "training.deterministic", "training.read_ahead", "training.keep_on_device"),
     *("evaluation.batch_size", "evaluation.num_latency_images", "evaluation.num_pictures"),
 )
 """All that the closed division leaves free, as ``section.name``; whatever is not here is fixed, also a new setting."""

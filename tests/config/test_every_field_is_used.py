@@ -300,6 +300,27 @@ def see_threads(settings: TrainingSettings, files: Any) -> int:
     return len(readers - {threading.get_ident()})
 
 
+def see_start(settings: TrainingSettings, files: Any) -> list[str]:
+    """Hear what a training says when it starts."""
+    from emdenoise.processes import ALONE
+    from emdenoise.progress import SilentProgress
+    from emdenoise.training.start import Lesson, start_learner
+    from emdenoise.workloads import WORKLOADS
+
+    class Heard(SilentProgress):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, message: str) -> None:
+            self.said.append(message)
+
+    objective, heard = WORKLOADS["denoise"].make_objective(settings), Heard()
+    lesson = Lesson(objective, Ports({"noisy": 1}, 1, HEADS["intensity"]), files["train"], files["validation"])
+    config = RunConfig(training=settings, model=DnCNNSettings(depth=3, filters=4))
+    start_learner(config, lesson, None, group=ALONE, progress=heard)
+    return heard.said
+
+
 EFFECTS: dict[str, tuple[Any, Probe]] = {
     "epochs": (3, see_training),
     "num_images": (4, see_num_steps),
@@ -325,6 +346,7 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "precision": ("mixed_bfloat16", see_backend),
     "deterministic": (False, see_backend),
     "read_ahead": (0, see_threads),
+    "keep_on_device": (True, see_start),
     "last_batch": ("filled", see_training),
 }
 

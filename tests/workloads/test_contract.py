@@ -22,6 +22,7 @@ FREE = {
     "data": {"mirror"},
     "training": {
         *("epochs", "batch_size", "precision", "deterministic", "early_stopping_epochs", "read_ahead", "last_batch"),
+        "keep_on_device",  # the same bits
         *("learning_rate", "schedule", "warmup_fraction", "beta_1", "beta_2", "epsilon"),
         *("weight_decay", "gradient_clip_norm"),
     },
