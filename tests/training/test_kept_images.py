@@ -108,7 +108,7 @@ def test_images_that_do_not_fit_are_refused_before_they_are_read(
     [
         ({"num_processes": 2}, "num_processes is 2, expected 1"),
         ({"workload": "segment", "training": {"augmentation": {"inversion": 0.5}}}, "training.augmentation is set"),
-        ({"training": {"zoom": [0.5, 2.0], "crop_size_px": 64}}, "training.zoom is set"),
+        ({"training": {"zoom": (0.5, 2.0), "crop_size_px": 64}}, "training.zoom is set"),
     ],
 )
 def test_what_needs_the_images_on_the_processor_is_refused(settings: dict[str, Any], problem: str) -> None:
