@@ -18,8 +18,6 @@ class NetworkSettings(Settings):
 
     name: str
     """Which network, an entry of `MODELS`."""
-    batch_norm_momentum: float = Field(0.99, ge=0, lt=1)
-    """Weight of the past in the running mean and variance of batch normalisation."""
     intensity_mean: float = Field(0.0, ge=-1, le=1)
     """The network works on (intensity − mean) / std; 0 and 1 leave the intensity as it is."""
     intensity_std: float = Field(1.0, gt=0)
@@ -35,3 +33,10 @@ class NetworkSettings(Settings):
     def step_px(self) -> int:
         """Sides of images must be multiples of this [px]."""
         return 1
+
+
+class NormalisedNetworkSettings(NetworkSettings):
+    """What the networks with batch normalisation have in common."""
+
+    batch_norm_momentum: float = Field(0.99, ge=0, lt=1)
+    """Weight of the past in the running mean and variance of batch normalisation."""

@@ -6,8 +6,13 @@ Keras is imported where a network is built, so that the settings are known witho
 from dataclasses import replace
 
 from emdenoise.config.base import NetworkSettings
+from emdenoise.models.class_aware_fcn import CLASS_AWARE_FCN
 from emdenoise.models.contract import Architecture, Network, Ports, Views
 from emdenoise.models.dncnn import DNCNN
+from emdenoise.models.ffdnet import FFDNET
+from emdenoise.models.mixed_scale_dense import MIXED_SCALE_DENSE
+from emdenoise.models.multiscale import MULTISCALE
+from emdenoise.models.rednet import REDNET
 from emdenoise.models.resunet import RESUNET
 from emdenoise.models.unet import UNET
 
@@ -15,6 +20,11 @@ MODELS: dict[str, Architecture] = {
     "unet": UNET,
     "resunet": RESUNET,
     "dncnn": DNCNN,
+    "class_aware_fcn": CLASS_AWARE_FCN,
+    "ffdnet": FFDNET,
+    "rednet": REDNET,
+    "multiscale": MULTISCALE,
+    "mixed_scale_dense": MIXED_SCALE_DENSE,
 }
 
 

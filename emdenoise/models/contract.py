@@ -55,7 +55,8 @@ class Network:
     model : keras.Model
         Inputs are named after their fields, each float32 (batch, height, width, channels); the output is float32
         (batch, height, width, output_channels). Where there are several inputs, Keras sorts them by name.
-        The last layer with weights is named ``output``.
+        The last layer with weights is named ``output``; of a sum of several layers that make the result, all names
+        begin with it.
     inputs : tuple of str
         Fields, the image first.
     step_px : int

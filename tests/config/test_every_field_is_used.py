@@ -20,7 +20,6 @@ from emdenoise.config.base import NetworkSettings, Settings
 from emdenoise.config.schema import AugmentationSettings, PretrainingSettings, RunConfig, TrainingSettings
 from emdenoise.models import MODELS, build_network
 from emdenoise.models.contract import Ports
-from emdenoise.models.dncnn import DnCNNSettings
 from emdenoise.models.heads import HEADS
 from emdenoise.models.unet import UNetSettings
 
@@ -316,7 +315,7 @@ def see_start(settings: TrainingSettings, files: Any) -> list[str]:
 
     objective, heard = WORKLOADS["denoise"].make_objective(settings), Heard()
     lesson = Lesson(objective, Ports({"noisy": 1}, 1, HEADS["intensity"]), files["train"], files["validation"])
-    config = RunConfig(training=settings, model=DnCNNSettings(depth=3, filters=4))
+    config = RunConfig(training=settings, model=MODELS["dncnn"].settings(depth=3, filters=4))
     start_learner(config, lesson, None, group=ALONE, progress=heard)
     return heard.said
 
@@ -404,23 +403,42 @@ UNET = {
     "long_sides_px": (64,),
     "symmetries": True,
 }
-DNCNN = {
-    "batch_norm_momentum": 0.5,
+SHARED_BY_NETWORKS = {
     "intensity_mean": 0.5,
     "intensity_std": 0.5,
     "predict_residual": True,
-    "depth": 5,
-    "filters": 6,
-    "initializer": "glorot_uniform",
     "long_sides_px": (64,),
     "symmetries": True,
 }
+LIKE_DNCNN = SHARED_BY_NETWORKS | {"depth": 6, "filters": 6, "initializer": "he_uniform", "predict_residual": False}
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "resunet": (
+        {"stem_px": 2, "filters": (4, 8)},
+        SHARED_BY_NETWORKS
+        | {"batch_norm_momentum": 0.5, "stem_px": 4, "kernel_cells": 1, "filters": (4, 6), "blocks": 2}
+        | {"initializer": "he_uniform"},
+    ),
+    "dncnn": ({"depth": 3, "filters": 4}, LIKE_DNCNN | {"batch_norm_momentum": 0.5}),
+    "class_aware_fcn": ({"depth": 3, "filters": 4}, LIKE_DNCNN),
+    "ffdnet": ({"depth": 3, "filters": 4}, LIKE_DNCNN | {"predict_residual": True, "noise_window_px": 4}),
+    "rednet": ({"depth": 4, "filters": 4}, LIKE_DNCNN),
+    "multiscale": (
+        {"filters": (4, 8)},
+        SHARED_BY_NETWORKS | {"batch_norm_momentum": 0.5, "filters": (4, 6), "initializer": "he_uniform"},
+    ),
+    "mixed_scale_dense": ({"depth": 3}, SHARED_BY_NETWORKS | {"depth": 4, "width": 2, "max_dilation": 2}),
+}
+"""Networks by name: small settings, and another value of each setting."""
 
 
 @pytest.mark.parametrize(
     ("small", "name", "value"),
     [(UNetSettings(filters=(4,), bottom_filters=8), name, value) for name, value in UNET.items()]
-    + [(DnCNNSettings(depth=3, filters=4), name, value) for name, value in DNCNN.items()],
+    + [
+        (MODELS[network].settings(**small), name, value)
+        for network, (small, others) in OTHERS.items()
+        for name, value in others.items()
+    ],
     ids=lambda value: value.name if isinstance(value, NetworkSettings) else str(value),
 )
 def test_every_setting_of_a_network_changes_the_network(small: Any, name: str, value: Any) -> None:
@@ -430,7 +448,9 @@ def test_every_setting_of_a_network_changes_the_network(small: Any, name: str, v
         return re.sub(r"'seed': None|keras_tensor\w*|_\d+'", "", text)
 
     assert {*UNET, "name"} == set(UNetSettings.model_fields)
-    assert {*DNCNN, "name"} == set(DnCNNSettings.model_fields)
+    assert {"unet", *OTHERS} == set(MODELS)
+    for network, (_, others) in OTHERS.items():
+        assert {*others, "name"} == set(MODELS[network].settings.model_fields)
     assert describe(small) == describe(small)
     assert describe(small.model_copy(update={name: value})) != describe(small)
 
