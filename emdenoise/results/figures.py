@@ -283,7 +283,10 @@ def draw_sizes(diameters: Mapping[str, npt.NDArray[np.float64]], unit: str, titl
     largest = max(map(len, diameters.values()))
     num_bins = int(np.clip(np.ceil(2 * np.cbrt(largest)), 1, 50))
     edges = np.histogram_bin_edges(np.concatenate(list(diameters.values())), num_bins)
-    bars = {"color": TRAINING_COLOUR, "edgecolor": "white"}, {"color": VALIDATION_COLOUR, "histtype": "step", "lw": 2}
+    bars: tuple[dict[str, Any], ...] = (
+        {"color": TRAINING_COLOUR, "edgecolor": "white"},
+        {"color": VALIDATION_COLOUR, "histtype": "step", "lw": 2},
+    )
     lines = (VALIDATION_COLOUR,) if len(diameters) == 1 else ("#333333", VALIDATION_COLOUR)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
