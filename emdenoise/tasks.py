@@ -192,8 +192,9 @@ def test(
     record = recorder.describe(inputs, {}, found, list_accelerators())
     pictures = show_pretrained(config, model_dir, evaluation.pictures[workload.inputs[0]]) | evaluation.pictures
     window = SOURCES[config.data.source].find_window(config)
-    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, window)
-    write_report(output_dir, words, scores, pictures, colours=evaluation.colours, test=record)
+    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, window, workload.inputs[0])
+    colours, particles = evaluation.colours, evaluation.particles
+    write_report(output_dir, words, scores, pictures, colours=colours, test=record, particles=particles)
     write_record(output_dir, record)
     table = make_table(scores, is_compact=True) + make_difference_rows(scores, is_compact=True)
     return Outcome(f"The report is {output_dir / 'report.html'}", table)
