@@ -138,8 +138,8 @@ NO_TRUTH = (
 )
 PRETRAINED = {"pretraining": {"method": "denoise", "added_noise_electrons_per_pixel": 50.0, "epochs": 1}}
 IN_TILES = (
-    "validation.h5: images of up to 115 px were cut into tiles of 32 px, but training.zoom needs one tile each; set "
-    "data.tile_size_px to 120, and run preprocess again."
+    "validation.h5: images of up to 100 px were cut into tiles of 32 px, but training.zoom needs one tile each; set "
+    "data.tile_size_px to 104, and run preprocess again."
 )
 DEAD_ENDS = [
     DeadEnd(Road("emps", "segment", {"training": ZOOMED["training"]}, title="zoomed tiles"), "train", IN_TILES),
