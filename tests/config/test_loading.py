@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emdenoise.config.loading import hash_settings, load_config
-from emdenoise.config.schema import (
-    DataSettings,
-    EvaluationSettings,
-    PretrainingSettings,
-    RunConfig,
-    SimulationSettings,
-    TrainingSettings,
-)
+from emdenoise.config.schema import DataSettings, EvaluationSettings, PretrainingSettings, RunConfig, TrainingSettings
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.errors import MissingInputError, SettingsError
 from emdenoise.models import MODELS
 from emdenoise.simulation.specimens import DEFECTS
