@@ -46,6 +46,8 @@ MARGIN_ANGSTROM, MARGIN_PX = 12.0, 24
 """Simulated around the field and cut off; in pixels where no lattice is seen."""
 SAMPLING_ANGSTROM = (0.12, 0.25)
 """Finest and coarsest pixels of a wave; between them it has those of the image."""
+MAX_BRIGHTNESS = 10.0
+"""Of a dark-field image; its mean is 1, or less where little is on vacuum."""
 BRIGHT_FIELD_MRAD = (0.5, 4.0)
 """Collection semi-angles of the bright-field detector."""
 
@@ -333,8 +335,8 @@ def form_expected_image(
     if scan.row_jitter_px:
         shaken = sample(image, begin + to_grid * shake_rows(places, scan, noise_rng))
     if scene.mode == "haadf_stem":
-        background, mean = rng.uniform(0, 0.3), float(expected.mean())
-        factor, rest = ((1 - background) / mean, background) if mean > 0 else (0.0, 1.0)
+        background, unit = rng.uniform(0, 0.3), max(float(expected.mean()), float(expected.max()) / MAX_BRIGHTNESS)
+        factor, rest = ((1 - background) / unit, background) if unit > 0 else (0.0, 1.0)
         expected, shaken = (image * np.float32(factor) + np.float32(rest) for image in (expected, shaken))
     elif scene.mode == "hrtem" and rng.random() < 0.5:
         place = rng.uniform(-0.3, 0.3, 2)

@@ -19,6 +19,7 @@ from emdenoise.simulation.crystals import (
 from emdenoise.simulation.materials import (
     AVOGADRO_G_ANGSTROM3,
     MATERIALS,
+    Material,
     build_cell,
     count_per_volume,
     find_spacing,
@@ -26,6 +27,7 @@ from emdenoise.simulation.materials import (
 from emdenoise.simulation.pieces import MAX_ATOMS, Field, make_piece
 
 CRYSTALS = [material for material in MATERIALS.values() if not material.is_amorphous]
+METALS = [material.name for material in CRYSTALS if material.structure in ("fcc", "bcc", "hcp")]
 # CRC Handbook of Chemistry and Physics [g/cm³], from weighing and not from lattice constants.
 DENSITIES = {
     "Al": 2.70,
@@ -112,9 +114,9 @@ def test_metals_have_the_lattice_constants_of_ases_reference_states(name: str) -
 
 
 @pytest.mark.parametrize("material", CRYSTALS, ids=lambda material: material.name)
-def test_a_block_is_full_whatever_way_the_crystal_lies(material: "object") -> None:
-    atoms = cut_block(material, Rotation.random(random_state=2), (40, 50, 30), (0.3, 0.6, 0.9))  # type: ignore[arg-type]
-    expected = 40 * 50 * 30 * count_per_volume(material)  # type: ignore[arg-type]
+def test_a_block_is_full_whatever_way_the_crystal_lies(material: Material) -> None:
+    atoms = cut_block(material, Rotation.random(random_state=2), (40, 50, 30), (0.3, 0.6, 0.9))
+    expected = 40 * 50 * 30 * count_per_volume(material)
     assert len(atoms) == pytest.approx(expected, rel=0.03)
     assert (atoms.positions >= 0).all()
     assert (atoms.positions < [40, 50, 30]).all()
