@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from abtem.core.energy import energy2wavelength
+from ase import Atoms
 from scipy.fft import fft2, next_fast_len, rfft2
 
 from emdenoise.arrays import FloatImage
@@ -48,6 +49,8 @@ SAMPLING_ANGSTROM = (0.12, 0.25)
 """Finest and coarsest pixels of a wave; between them it has those of the image."""
 MAX_BRIGHTNESS = 10.0
 """Of a dark-field image; its mean is 1, or less where little is on vacuum."""
+ATOMIC_NUMBER_EXPONENTS = (1.5, 1.9)
+"""Of the intensity in dark field; smaller where the detector reaches further in."""
 BRIGHT_FIELD_MRAD = (0.5, 4.0)
 """Collection semi-angles of the bright-field detector."""
 
@@ -148,18 +151,9 @@ def make_scene(settings: CrystalSettings, materials: Sequence[str], rng: np.rand
         thickness = np.exp(rng.uniform(*np.log(settings.thickness_angstrom)))
         atoms = make_piece(kind, material, Field(side, thickness), settings, rng)
         displacement = rng.uniform(*settings.thermal_displacement_angstrom)
-        if mode == "haadf_stem":
-            spectrum = map_dark_field(
-                atoms,
-                num_pixels=num_pixels,
-                exponent=rng.uniform(1.5, 1.9),
-                thermal_displacement_angstrom=displacement,
-            )
-        else:
-            wave = compute_thick_wave(
-                atoms, voltage_kv=voltage_kv, thermal_displacement_angstrom=displacement, num_pixels=num_pixels
-            )
-            spectrum = fft2(wave)
+        spectrum = _make_spectrum(
+            atoms, mode, voltage_kv=voltage_kv, displacement=displacement, num_pixels=num_pixels, rng=rng
+        )
     else:
         spectrum = _make_plain_spectrum(kind, mode, num_pixels, side / num_pixels, rng)
     return Scene(
@@ -174,6 +168,21 @@ def make_scene(settings: CrystalSettings, materials: Sequence[str], rng: np.rand
         pixel_size_angstrom=pixel_size,
         detail_angstrom=spacing if is_fine else 2 * pixel_size,
     )
+
+
+def _make_spectrum(
+    atoms: Atoms, mode: str, *, voltage_kv: float, displacement: float, num_pixels: int, rng: np.random.Generator
+) -> npt.NDArray[np.complex64]:
+    """Make the spectrum of the wave behind atoms, or of their dark-field map."""
+    if mode == "haadf_stem":
+        exponent = rng.uniform(*ATOMIC_NUMBER_EXPONENTS)
+        return map_dark_field(
+            atoms, num_pixels=num_pixels, exponent=exponent, thermal_displacement_angstrom=displacement
+        )
+    wave = compute_thick_wave(
+        atoms, voltage_kv=voltage_kv, thermal_displacement_angstrom=displacement, num_pixels=num_pixels
+    )
+    return fft2(wave)
 
 
 def _make_plain_spectrum(
