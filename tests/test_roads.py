@@ -39,6 +39,15 @@ TINY: dict[str, Any] = {
     "division": "open",
     "data": {"tile_size_px": 32},
     "simulation": {"num_train": 4, "num_validation": 2, "num_test": 2, "image_size_px": 64},
+    "crystals": {
+        "num_train": 4,
+        "num_validation": 2,
+        "num_test": 2,
+        "images_per_specimen": 2,
+        "image_size_px": 64,
+        "pixel_size_angstrom": [0.15, 0.3],
+        "thickness_angstrom": [10.0, 15.0],
+    },
     "model": TINY_MODELS["unet"],
     "training": {"epochs": 1, "batch_size": 2, "crop_size_px": 32, "crops_per_epoch": 4},
     "evaluation": {
@@ -122,6 +131,7 @@ class DeadEnd(NamedTuple):
 
 
 ROADS = [
+    Road("crystals", "denoise", {"model": TINY_MODELS["resunet"]}),
     Road("em_graphene_sim", "denoise", WHOLE),
     Road("emps", "denoise", WITH_ADDED_NOISE),
     Road("folder", "denoise", None, partial(write_micrographs, has_truth=True), "truth"),
@@ -143,6 +153,7 @@ IN_TILES = (
 )
 DEAD_ENDS = [
     DeadEnd(Road("emps", "segment", {"training": ZOOMED["training"]}, title="zoomed tiles"), "train", IN_TILES),
+    DeadEnd(Road("crystals", "segment"), "train", NO_MASKS),
     DeadEnd(Road("em_graphene_sim", "segment", WHOLE), "train", NO_MASKS),
     DeadEnd(Road("folder", "segment", title="no masks"), "train", NO_MASKS),
     DeadEnd(Road("emps", "denoise", title="no truth"), "train", NO_TRUTH),

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emdenoise.cli import main
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.dataset.record import Record
 from emdenoise.errors import SettingsError, StorageError
 from emdenoise.files.atomic import hash_file
