@@ -62,7 +62,7 @@ def orient(material: Material, zone_axis: Sequence[int], *, turn_deg: float, til
     return tilt * Rotation.from_euler("z", turn_deg, degrees=True) * upright
 
 
-def cut_block(material: Material, rotation: Rotation, size_angstrom: Sequence[float], shift: Sequence[float]) -> Atoms:
+def cut_block(material: Material, rotation: Rotation, size_angstrom: Sequence[float], shift: npt.ArrayLike) -> Atoms:
     """Cut a block with sides along x, y and z out of an endless crystal.
 
     Parameters
@@ -127,7 +127,7 @@ def list_facets(material: Material, indices: Sequence[int]) -> Points:
 
 
 def cut_particle(
-    material: Material, rotation: Rotation, distances_angstrom: Sequence[float], shift: Sequence[float]
+    material: Material, rotation: Rotation, distances_angstrom: Sequence[float], shift: npt.ArrayLike
 ) -> Atoms:
     """Cut a particle that facets bound: Wulff's construction for surface energies in proportion to these distances.
 

@@ -5,7 +5,7 @@ are the usual ones of R. W. G. Wyckoff, Crystal Structures (1963), and the CRC H
 compares the densities that follow with measured ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -229,7 +229,7 @@ def _build_disulfide(material: Material) -> Atoms:
 
 
 def _build_by_group(
-    material: Material, symbols: list[str], sites: list[tuple[float, float, float]], group: int
+    material: Material, symbols: list[str], sites: Sequence[tuple[float, float, float]], group: int
 ) -> Atoms:
     angle = 120 if material.family == "hexagonal" else 90
     cell = [material.a, material.a, material.c, 90, 90, angle]

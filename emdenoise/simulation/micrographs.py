@@ -129,10 +129,10 @@ def simulate_crystal(
 
 def make_scene(settings: CrystalSettings, materials: Sequence[str], rng: np.random.Generator) -> Scene:
     """Draw a specimen and a microscope, and let the beam through."""
-    kind: str = settings.kinds[rng.integers(len(settings.kinds))]
-    mode = settings.modes[rng.integers(len(settings.modes))]
-    material = MATERIALS[materials[rng.integers(len(materials))]]
-    voltage_kv = settings.voltage_kv[rng.integers(len(settings.voltage_kv))]
+    kind: str = settings.kinds[int(rng.integers(len(settings.kinds)))]
+    mode = settings.modes[int(rng.integers(len(settings.modes)))]
+    material = MATERIALS[materials[int(rng.integers(len(materials)))]]
+    voltage_kv = settings.voltage_kv[int(rng.integers(len(settings.voltage_kv)))]
     if material.is_amorphous and kind in ("slab", "particles", "grain_boundary"):
         kind = "amorphous"
     spacing = find_spacing(material)

@@ -143,7 +143,7 @@ def _make_particles(material: Material, field: Field, thickness: float, rng: np.
             continue
         places.append(np.array([*centre, radius]))
         distances = radius * rng.uniform(0.85, 1.2, len(FACETS[material.family]))
-        particle = cut_particle(material, draw_orientation(material, rng), distances, rng.random(3))
+        particle = cut_particle(material, draw_orientation(material, rng), distances.tolist(), rng.random(3))
         particle.positions[:, :2] += centre - particle.cell[0, 0] / 2
         particle.positions[:, 2] -= particle.positions[:, 2].min(initial=np.inf) if len(particle) else 0.0
         particles.append(particle)

@@ -112,7 +112,7 @@ def average_over_pixels(image: FloatImage, width: float) -> FloatImage:
 
 def locate_pixels(shape: tuple[int, int], scan: Scan) -> Coordinates:
     """Locate where the beam is for each pixel, without jitter: float64 (2, height, width), in pixels."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)
+    rows, columns = np.indices(shape, float)
     time = rows / max(shape[0] - 1, 1)
     lag = scan.flyback_px * np.exp(-columns / scan.flyback_length_px)
     return np.stack([rows + scan.drift_px[0] * time, columns + scan.drift_px[1] * time - lag])
@@ -120,7 +120,7 @@ def locate_pixels(shape: tuple[int, int], scan: Scan) -> Coordinates:
 
 def shake_rows(places: Coordinates, scan: Scan, rng: np.random.Generator) -> Coordinates:
     """Shift each row along itself at random."""
-    shift = rng.normal(0, scan.row_jitter_px, places.shape[1])[:, None]
+    shift = rng.normal(0, scan.row_jitter_px, (places.shape[1], 1))
     return np.stack([places[0], places[1] + shift])
 
 

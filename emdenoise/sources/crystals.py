@@ -54,7 +54,7 @@ def find_recipe(config: RunConfig) -> Recipe:
     sha256 = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def find_simulation(stream: str) -> SimulateSpecimen:
-        materials: dict[str, list[str]] = {**split_materials(config)}
+        materials = {str(split): names for split, names in split_materials(config).items()}
         return _find_simulation(config.crystals, config.data.seed, stream, materials[stream])
 
     return Recipe("crystals", sha256, config.crystals, find_simulation)
