@@ -132,7 +132,7 @@ def test_a_date_is_text(load: Any) -> None:
         ),
         ("model: {name: dncnn, long_sides_px: [0]}", r"model\.long_sides_px\.0 is 0; it must be at least 16"),
         ("data: {validation_fraction: 0.5, test_fraction: 0.5}", r"leave no images for training"),
-        ("data: {source: imagenet}", r'data\.source is "imagenet"; it must be one of graphene, em_'),
+        ("data: {source: imagenet}", r'data\.source is "imagenet"; it must be one of graphene, crystals, em_'),
     ],
 )
 def test_a_wrong_setting_says_received_expected_and_remedy(load: Any, text: str, message: str) -> None:
