@@ -5,9 +5,10 @@ patches of pixels to one cell each, all blocks of layers work on cells, and the 
 back. Cells cost 1/16 of the memory traffic of pixels, so the network may be fourteen times as large as the closed one.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from itertools import count
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from emdenoise.config.base import NormalisedNetworkSettings
 from emdenoise.models.contract import Architecture, Network, Ports
@@ -28,10 +29,25 @@ class ResUNetSettings(NormalisedNetworkSettings):
     """Side of the kernels of these two, in cells; with 2 neighbouring cells overlap by half."""
     filters: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((48, 80, 128, 176), min_length=1, max_length=6)
     """Filters of each level from the cells down; each level but the first halves the image."""
-    blocks: int = Field(1, ge=1, le=8)
-    """Residual blocks of each level, on the way down and on the way up."""
+    blocks: Annotated[int, Field(ge=1, le=8)] | tuple[Annotated[int, Field(ge=1, le=8)], ...] = 1
+    """Residual blocks of each level, on the way down and on the way up: one number for all, or one a level."""
     initializer: Initializer = "he_normal"
     """How the kernels of the convolutions start."""
+
+    @model_validator(mode="after")
+    def check_blocks(self) -> Self:
+        """Refuse numbers of blocks that do not belong to the levels."""
+        if isinstance(self.blocks, tuple) and len(self.blocks) != len(self.filters):
+            raise ValueError(
+                f"blocks has {len(self.blocks)} numbers and filters has {len(self.filters)} levels; "
+                "expected one number of blocks a level, or one for all"
+            )
+        return self
+
+    @property
+    def blocks_by_level(self) -> tuple[int, ...]:
+        """Residual blocks of each level, from the cells down."""
+        return self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * len(self.filters)
 
     @property
     def strides_px(self) -> tuple[int, ...]:
@@ -72,20 +88,21 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
     from emdenoise.models.blocks import close_ports, open_ports
 
     strided = {"padding": "same", "kernel_initializer": settings.initializer}
-    stem, levels = settings.stem_px, list(enumerate(settings.filters, start=1))
+    stem = settings.stem_px
+    levels = list(zip(count(1), settings.filters, settings.blocks_by_level, strict=False))
     kernel = settings.kernel_cells * stem
     inputs, images = open_ports(ports, settings)
     skips = []
-    for level, filters in levels:
+    for level, filters, blocks in levels:
         side, stride, name = (kernel, stem, "stem") if level == 1 else (2, 2, f"encoder_{level}_down")
         images = keras.layers.Conv2D(filters, side, strides=stride, name=name, **strided)(images)
-        images = _add_blocks(images, settings, filters, f"encoder_{level}")
+        images = _add_blocks(images, settings, filters, blocks, f"encoder_{level}")
         skips.append(images)
     skips.pop()
-    for level, filters in reversed(levels[:-1]):
+    for level, filters, blocks in reversed(levels[:-1]):
         images = keras.layers.Conv2DTranspose(filters, 2, strides=2, name=f"decoder_{level}_up", **strided)(images)
         images = keras.layers.Add(name=f"decoder_{level}_skip")([images, skips.pop()])
-        images = _add_blocks(images, settings, filters, f"decoder_{level}")
+        images = _add_blocks(images, settings, filters, blocks, f"decoder_{level}")
     # float32 whatever the precision of the layers before: scores must not depend on a rounded output.
     images = keras.layers.Conv2DTranspose(
         ports.output_channels, kernel, strides=stem, padding="same", dtype="float32", name="output"
@@ -95,18 +112,20 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
         model,
         tuple(ports.inputs),
         step_px=settings.step_px,
-        reach_px=find_reach(settings.strides_px, settings.blocks, settings.kernel_cells),
+        reach_px=find_reach(settings.strides_px, settings.blocks_by_level, settings.kernel_cells),
         encoder=("stem", "encoder"),
     )
 
 
-def _add_blocks(images: "keras.KerasTensor", settings: ResUNetSettings, filters: int, name: str) -> "keras.KerasTensor":
+def _add_blocks(
+    images: "keras.KerasTensor", settings: ResUNetSettings, filters: int, blocks: int, name: str
+) -> "keras.KerasTensor":
     """Apply residual blocks: convolution, normalisation, ReLU, the first two again, the sum with the input, ReLU."""
     import keras
 
     from emdenoise.models.normalisation import BatchNormalization
 
-    for number in range(1, settings.blocks + 1):
+    for number in range(1, blocks + 1):
         block, residual = f"{name}_block_{number}", images
         for part in (1, 2):
             residual = keras.layers.Conv2D(
@@ -127,7 +146,7 @@ def _add_blocks(images: "keras.KerasTensor", settings: ResUNetSettings, filters:
     return images
 
 
-def find_reach(strides_px: tuple[int, ...], blocks: int, kernel_cells: int) -> int:
+def find_reach(strides_px: tuple[int, ...], blocks: tuple[int, ...], kernel_cells: int) -> int:
     """Find how far a pixel of a ResUNet sees [px].
 
     A block of two convolutions of 3 × 3 reaches 2 cells of its level, on the way down and on the way up; halving and
@@ -136,11 +155,11 @@ def find_reach(strides_px: tuple[int, ...], blocks: int, kernel_cells: int) -> i
 
     Examples
     --------
-    >>> find_reach((4, 8, 16, 32), 1, 1)
+    >>> find_reach((4, 8, 16, 32), (1, 1, 1, 1), 1)
     207
     """
-    *higher, lowest = strides_px
-    return lowest - 1 + 2 * blocks * (2 * sum(higher) + lowest) + (kernel_cells - 1) * strides_px[0]
+    of_levels = [2 * number * stride for number, stride in zip(blocks, strides_px, strict=True)]
+    return strides_px[-1] - 1 + 2 * sum(of_levels) - of_levels[-1] + (kernel_cells - 1) * strides_px[0]
 
 
 RESUNET = Architecture(
