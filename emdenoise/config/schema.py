@@ -112,6 +112,8 @@ class TrainingSettings(Settings):
     """Arithmetic of the layers; weights and scores are float32 always. mixed_float16 scales the loss as it needs it."""
     deterministic: bool = True
     """Ask the backend for the same bits in every run."""
+    statistics_images: int = Field(0, ge=0, exclude_if=lambda number: number == 0)
+    """After the training, mean and variance of batch normalisation are computed anew over so many whole images."""
     read_ahead: int = Field(2, ge=0, le=64)
     """Batches that a thread reads while the network learns; 0 for none. The result does not depend on it."""
     keep_on_device: bool = Field(False, exclude_if=lambda is_kept: not is_kept)
@@ -257,6 +259,7 @@ class RunConfig(Settings):
         needed = {
             "pretraining.method": (self.pretraining.method, "none"),
             "training.gradient_clip_norm": (self.training.gradient_clip_norm, None),
+            "training.statistics_images": (self.training.statistics_images, 0),
         }
         wrong = [
             f"{name} is {found}, expected {expected}" for name, (found, expected) in needed.items() if found != expected
@@ -311,6 +314,11 @@ class RunConfig(Settings):
             raise ValueError(
                 f"training.augmentation is set, but workload {self.workload} restores images, whose truth would have "
                 "to change with them; set it to null"
+            )
+        if training.statistics_images and training.early_stopping_epochs is not None:
+            raise ValueError(
+                "training.early_stopping_epochs chooses an epoch by the statistics that training.statistics_images "
+                "replaces afterwards; set one of them to its default"
             )
         if training.border_weight and kind != "labels":
             raise ValueError(

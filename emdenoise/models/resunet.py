@@ -45,11 +45,6 @@ class ResUNetSettings(NormalisedNetworkSettings):
         return self
 
     @property
-    def blocks_by_level(self) -> tuple[int, ...]:
-        """Residual blocks of each level, from the cells down."""
-        return self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * len(self.filters)
-
-    @property
     def strides_px(self) -> tuple[int, ...]:
         """Side of a cell of each level [px]."""
         return tuple(self.stem_px * 2**level for level in range(len(self.filters)))
@@ -89,7 +84,8 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
 
     strided = {"padding": "same", "kernel_initializer": settings.initializer}
     stem = settings.stem_px
-    levels = list(zip(count(1), settings.filters, settings.blocks_by_level, strict=False))
+    of_levels = settings.blocks if isinstance(settings.blocks, tuple) else (settings.blocks,) * len(settings.filters)
+    levels = list(zip(count(1), settings.filters, of_levels, strict=False))
     kernel = settings.kernel_cells * stem
     inputs, images = open_ports(ports, settings)
     skips = []
@@ -112,7 +108,7 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
         model,
         tuple(ports.inputs),
         step_px=settings.step_px,
-        reach_px=find_reach(settings.strides_px, settings.blocks_by_level, settings.kernel_cells),
+        reach_px=find_reach(settings.strides_px, of_levels, settings.kernel_cells),
         encoder=("stem", "encoder"),
     )
 

@@ -1,6 +1,8 @@
 """The ends of a training in one process or several: from settings to a network that learns, and from that to files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +14,7 @@ from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import InOrder, Sampler
-from emdenoise.dataset.whole_images import ShownRecords
+from emdenoise.dataset.whole_images import ShownRecords, show_for_validation
 from emdenoise.errors import ModelError
 from emdenoise.models import build_network
 from emdenoise.models.backend import describe_device, let_memory_grow, prepare_backend
@@ -27,6 +29,7 @@ from emdenoise.training.kept_images import KeptImages, keep_images
 from emdenoise.training.learners import PreparedBatches, make_learner, tell_of_shapes
 from emdenoise.training.objectives import Objective
 from emdenoise.training.pretraining import Pretrained, take_over
+from emdenoise.training.statistics import find_normalisations, recompute_statistics, spread
 from emdenoise.training.transfer import Freeze, choose_freeze
 
 
@@ -67,6 +70,8 @@ class Start:
         Layers that do not learn, or not from the start.
     facts : dict
         What a record keeps of the pretraining and of the data, as JSON values.
+    recompute : callable or None
+        Gives the trained network the statistics of whole images, see `recompute_statistics`.
     """
 
     network: Network
@@ -75,13 +80,18 @@ class Start:
     held_out: PreparedBatches
     freeze: Freeze
     facts: dict[str, Any]
+    recompute: Callable[[], None] | None = None
 
     def run(self, settings: TrainingSettings, checkpoint: CheckpointFolder, progress: Progress) -> TrainingResult:
-        """Train all epochs; see `run_epochs`."""
+        """Train all epochs, see `run_epochs`; the last one has the validation of the network that is kept."""
         learner, batches, held_out = self.learner, self.batches, self.held_out
-        return run_epochs(
+        result = run_epochs(
             learner, batches, held_out, settings, checkpoint=checkpoint, progress=progress, freeze=self.freeze
         )
+        if self.recompute is not None and result.history:
+            self.recompute()
+            result.history[-1].update(learner.validate(held_out))
+        return result
 
 
 def start_learner(
@@ -106,7 +116,8 @@ def start_learner(
     Raises
     ------
     SettingsError
-        If the backend has no engine for several processes, or an encoder shall be frozen that is not there.
+        If the backend has no engine for several processes, an encoder shall be frozen that is not there, or statistics
+        be computed anew where there are none.
     DataError
         If there are fewer images than wanted, or a batch that the processes cannot share equally.
     ResourceError
@@ -128,6 +139,20 @@ def start_learner(
     )
     tell_of_shapes(sampler, progress)
     learner = make_learner(network.model, objective, training, len(sampler), engine, judge=lesson.judge)
+    recompute = None
+    if training.statistics_images:
+        chosen = spread(sampler.tiles, training.statistics_images)
+        progress.say(f"Afterwards its batch normalisation gets the statistics of {len(chosen)} whole images.")
+        recompute = partial(
+            recompute_statistics,
+            find_normalisations(network),
+            network.model,
+            objective,
+            show_for_validation(lesson.images, training),
+            chosen,
+            batch_size=training.batch_size,
+            seed=config.seed,
+        )
     reader: Sampler | KeptImages = sampler
     if training.keep_on_device:
         reader = keep_images(sampler, lesson.images, objective)
@@ -139,6 +164,7 @@ def start_learner(
         PreparedBatches(whole, objective, config.seed),
         choose_freeze(config.model.name, config.pretraining, network.encoder),
         facts | {"num_validation_images": len(lesson.validation)},
+        recompute,
     )
 
 

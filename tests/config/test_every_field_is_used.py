@@ -348,6 +348,7 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "early_stopping_epochs": (1, see_training),
     "precision": ("mixed_bfloat16", see_backend),
     "deterministic": (False, see_backend),
+    "statistics_images": (4, see_start),
     "read_ahead": (0, see_threads),
     "keep_on_device": (True, see_start),
     "last_batch": ("filled", see_training),
