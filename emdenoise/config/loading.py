@@ -90,7 +90,7 @@ def load_settings(
     kind : type
         Class of the settings, as `RunConfig` or `StudyConfig`.
     purpose : str
-        ``parameters``, ``study`` or ``system``; the files that ship are named ``NAME.PURPOSE.yaml``.
+        ``parameters``, ``study``, ``search`` or ``system``; the files that ship are named ``NAME.PURPOSE.yaml``.
     changes : mapping of str to Any, optional
         Settings that take the place of those in the file, by name.
 
@@ -137,7 +137,7 @@ def find_settings_file(path: Path, purpose: str) -> Path:
     path : Path
         A file that exists, or a name such as ``smoke``.
     purpose : str
-        ``parameters``, ``study`` or ``system``.
+        ``parameters``, ``study``, ``search`` or ``system``.
 
     Raises
     ------
