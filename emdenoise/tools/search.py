@@ -21,7 +21,7 @@ from emdenoise.results.environment import check_backend
 from emdenoise.tables import look_up
 from emdenoise.tasks import Outcome
 from emdenoise.tools.study import has_data, prepare_data
-from emdenoise.tools.trials import Journal, Space, import_optuna
+from emdenoise.tools.trials import JOURNAL_FILE, Journal, Space, import_optuna
 
 if TYPE_CHECKING:
     from emdenoise.tools.search_files import FoundTrials
@@ -41,6 +41,8 @@ def run_search(*, search_file: Path, search_dir: Path, progress: Progress) -> Ou
     from emdenoise.tools.trial_run import IMAGES_FOLDER, check_metric, name_metric, run_trial
 
     space = _make_space(search, base)
+    if (search_dir / JOURNAL_FILE).exists():  # of another search, it is refused before its images are replaced
+        Journal(space, search_dir)
     _prepare_images(base, search_dir / IMAGES_FOLDER, progress)
     check_metric(name_metric(search, base), base, search_dir)
     journal = Journal(space, search_dir)

@@ -81,7 +81,7 @@ class TrialProgress(SilentProgress):
 
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Show a step."""
-        self._progress.step(f"trial {self._trial.number}: {phase}", done, total, note)
+        self._progress.step("trial", done, total, f"{self._trial.number}: {phase}, {note}")
 
     def end_epoch(self, history: Sequence[Mapping[str, float]]) -> None:
         """Report the score that training computes: that of the search, or else the main one of the workload."""

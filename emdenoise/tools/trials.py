@@ -221,10 +221,10 @@ class Journal:
         ]
 
     def find_best(self) -> list[int]:
-        """Find the numbers of the best trials, which no other one beats in all that counts; the best score first."""
-        trials = self._study.best_trials
+        """Find the number of the best trial, or of those that none beats in score and speed, the best score first."""
         sign = -1 if self._space.is_larger_better else 1
-        return [trial.number for trial in sorted(trials, key=lambda trial: sign * trial.values[0])]
+        best = sorted(self._study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
+        return [trial.number for trial in (best if self._space.search.speed else best[:1])]
 
     def weigh_settings(self, index: int) -> dict[str, float]:
         """Compute which share of the spread of a value each setting explains (fANOVA, Hutter 2014).
