@@ -52,7 +52,7 @@ def draw_parallel_coordinates(axes: Sequence[Axis], is_complete: Sequence[bool],
     places = np.array([_place(axis)[0] for axis in axes])
     scores = np.array([value if done else math.nan for value, done in zip(axes[-1].values, is_complete, strict=True)])
     low, high = np.nanmin(scores), np.nanmax(scores)
-    colours = matplotlib.colormaps["viridis_r" if not is_larger_better else "viridis"]
+    colours = matplotlib.colormaps["viridis_r" if is_larger_better else "viridis"]  # the best are dark
     best = int(np.nanargmax(scores) if is_larger_better else np.nanargmin(scores))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(6.0, 1.7 * len(axes)), 4.2), layout="constrained")
@@ -66,7 +66,14 @@ def draw_parallel_coordinates(axes: Sequence[Axis], is_complete: Sequence[bool],
         for index, axis in enumerate(axes):
             canvas.axvline(index, color="#888888", lw=0.8)
             for place, text in _place(axis)[1].items():
-                canvas.text(index + 0.03, place, text, fontsize=8, va="center", bbox={"color": "white", "alpha": 0.7})
+                canvas.text(
+                    index + 0.03,
+                    place,
+                    text,
+                    fontsize=8,
+                    va="center",
+                    bbox={"color": "white", "alpha": 0.7, "lw": 0, "pad": 1},
+                )
         canvas.set_xticks(range(len(axes)), [axis.label.replace(".", ".\n") for axis in axes])
         canvas.set_xlim(-0.1, len(axes) - 0.5)
         canvas.set_ylim(NOT_SET - 0.08, 1.08)

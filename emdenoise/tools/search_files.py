@@ -137,7 +137,7 @@ def _write_best(found: FoundTrials) -> str:
     chosen = ", ".join(f"{name} {_show(value)}" for name, value in trial.chosen.items())
     first = found.first
     compared = "" if first is None else f"; with its own values {_name_file(found)} has {found.show_score(first)}"
-    purpose = f"The best of {len(found.trials)} trials of `emdenoise search`, which began with {_name_file(found)}."
+    purpose = f"The best of {_count_trials(found)} of `emdenoise search`, beginning with {_name_file(found)}."
     commands = [f"emdenoise {task} --parameters_file={PARAMETERS_FILE}" for task in TASKS]
     result = (
         f"Trained in {trial.facts['train_s']:.0f} s on {machine}. {heading} {found.show_score(trial)} on the "
@@ -146,6 +146,10 @@ def _write_best(found: FoundTrials) -> str:
     lines = [*wrap(purpose, LINE_LENGTH), "", *(f"  {command}" for command in commands), "", *wrap(result, LINE_LENGTH)]
     settings = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
     return "".join(f"# {line}".rstrip() + "\n" for line in lines) + settings
+
+
+def _count_trials(found: FoundTrials) -> str:
+    return "1 trial" if len(found.trials) == 1 else f"{len(found.trials)} trials"
 
 
 def _name_file(found: FoundTrials) -> str:
@@ -161,7 +165,7 @@ def _write_page(found: FoundTrials) -> str:
     fronts = ", ".join(f"{TRIALS_FOLDER}/{number:04d}/run.parameters.yaml" for number in found.best[1:])
     return environment.get_template("search.html.j2").render(
         workload=found.base.workload,
-        lead=f"{len(found.trials)} trials for workload {found.base.workload}, which began with {_name_file(found)}.",
+        lead=f"{_count_trials(found)} for workload {found.base.workload}, beginning with {_name_file(found)}.",
         facts=_collect_facts(found),
         table=found.make_table(),
         table_note=f"As good in their own way, faster but with a lower score: {fronts}." if fronts else "",
