@@ -251,19 +251,27 @@ class Journal:
 
     def _find_abandoned(self, stack: ExitStack) -> RunningTrial | None:
         """Find a trial that runs and that nobody holds, and hold it; one that was killed too often ends."""
-        optuna = import_optuna()
-        for trial in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            try:
-                self._hold_trial(trial.number, stack)
-            except HeldError:
-                continue
-            self._seed(trial.number)
-            found = optuna.Trial(self._study, trial._trial_id)
-            if found.user_attrs.get(STARTS, 0) < MAX_STARTS:
-                return self._start(found)
-            found.set_user_attr(REASON, WAS_KILLED)
-            _end(self._study, trial.number, "FAIL")
+        for number, trial_id in self._list_running().items():
+            with ExitStack() as own:
+                try:
+                    self._hold_trial(number, own)
+                except HeldError:
+                    continue
+                if number not in self._list_running():  # its worker ended it before it let go
+                    continue
+                self._seed(number)
+                found = import_optuna().Trial(self._study, trial_id)
+                if found.user_attrs.get(STARTS, 0) < MAX_STARTS:
+                    stack.push(own.pop_all())
+                    return self._start(found)
+                found.set_user_attr(REASON, WAS_KILLED)
+                _end(self._study, number, "FAIL")
         return None
+
+    def _list_running(self) -> dict[int, int]:
+        """List the identities of the trials that run, by number."""
+        running = (import_optuna().trial.TrialState.RUNNING,)
+        return {trial.number: trial._trial_id for trial in self._study.get_trials(deepcopy=False, states=running)}
 
     def _ask(self, stack: ExitStack) -> RunningTrial | None:
         number, limit = len(self.list_trials()), self._space.search.trials
