@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -167,19 +168,39 @@ def test_a_trial_whose_process_was_killed_goes_on_with_its_values_and_one_that_l
     assert found[number].num_epochs == 2
 
 
-def test_a_trial_that_brings_its_process_down_each_time_is_given_up(tmp_path: Path, start: Start) -> None:
+def test_a_trial_that_brings_its_process_down_each_time_is_given_up(tmp_path: Path) -> None:
     for _ in range(MAX_STARTS):
-        worker = start(1, "hangs")
-        go(worker)
-        assert worker.stdout is not None
-        assert json.loads(worker.stdout.readline())[0] == 0
-        worker.kill()
-        worker.wait()
+        with Journal(make_space(trials=1), tmp_path).begin_trial() as trial:  # which nobody ends
+            assert trial is not None
+            assert trial.number == 0
     journal = Journal(make_space(trials=1), tmp_path)
     with journal.begin_trial() as trial:
         assert trial is None
     (found,) = journal.list_trials()
     assert (found.state, found.facts["reason"]) == ("failed", WAS_KILLED)
+
+
+def test_a_trial_that_ends_just_before_its_worker_lets_go_is_not_taken_for_an_abandoned_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Journal(make_space(trials=2), tmp_path) for _ in range(2))
+    hold = Journal._hold_trial
+    with ExitStack() as stack:
+        trial = stack.enter_context(first.begin_trial())
+        assert trial is not None
+
+        def end_and_hold(journal: Journal, number: int, own: ExitStack) -> None:
+            if number == 0:
+                trial.complete([1.0])
+                stack.close()
+            hold(journal, number, own)
+
+        monkeypatch.setattr(Journal, "_hold_trial", end_and_hold)
+        with second.begin_trial() as other:
+            assert other is not None
+            assert other.number == 1
+            other.complete([2.0])
+    assert [found.facts["starts"] for found in second.list_trials()] == [1, 1]
 
 
 def test_the_half_of_a_line_that_a_full_disk_left_is_removed(tmp_path: Path) -> None:
