@@ -136,7 +136,9 @@ def _write_best(found: FoundTrials) -> str:
     machine = ", ".join([trial.facts["machine"], *trial.facts["accelerators"]])
     chosen = ", ".join(f"{name} {_show(value)}" for name, value in trial.chosen.items())
     first = found.first
-    compared = "" if first is None else f"; with its own values {_name_file(found)} has {found.show_score(first)}"
+    compared = "; these are the values of the file itself" if first == trial else ""
+    if first is not None and first != trial:
+        compared = f"; with its own values {_name_file(found)} has {found.show_score(first)}"
     purpose = f"The best of {_count_trials(found)} of `emdenoise search`, beginning with {_name_file(found)}."
     commands = [f"emdenoise {task} --parameters_file={PARAMETERS_FILE}" for task in TASKS]
     result = (
