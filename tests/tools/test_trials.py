@@ -127,6 +127,7 @@ def test_values_follow_from_the_seed(tmp_path: Path) -> None:
     assert len({str(one) for one in chosen[0]}) == 3
 
 
+@pytest.mark.long
 def test_two_workers_share_the_trials_and_none_is_done_twice(tmp_path: Path, start: Start) -> None:
     workers = [start(8), start(8)]
     for worker in workers:
@@ -142,6 +143,7 @@ def test_two_workers_share_the_trials_and_none_is_done_twice(tmp_path: Path, sta
     assert len({trial.values for trial in found}) == 8
 
 
+@pytest.mark.long
 def test_a_trial_whose_process_was_killed_goes_on_with_its_values_and_one_that_lives_is_left_alone(
     tmp_path: Path, start: Start
 ) -> None:
