@@ -48,6 +48,8 @@ DEFAULTS: dict[str, Path | None] = {
     "log_dir": WORKSPACE / "logs",
     "study_file": Path("labels"),
     "study_dir": WORKSPACE / "study",
+    "search_file": Path("smoke"),
+    "search_dir": WORKSPACE / "search",
     "result_dir": WORKSPACE / "output",
     "work_dir": WORKSPACE / "verify",
     "runs_dir": WORKSPACE / "study" / "runs",
@@ -73,6 +75,8 @@ MEANINGS = {
     "log_dir": "Logs of the tasks.",
     "study_file": "Settings of the runs to compare: a YAML file, or the name of one that ships.",
     "study_dir": "Data, runs and comparison of the study.",
+    "search_file": "What is searched, and for how long: a YAML file, or the name of one that ships.",
+    "search_dir": "Images, trials, best parameters file and page of the search.",
     "part": "What to do of it: all, images, or one run by its name; list shows the runs.",
     "result_dir": "Output folder of the run in question.",
     "work_dir": "Where the run is done again.",
@@ -155,6 +159,9 @@ class ConsoleProgress:
         if phase not in self._rows:
             self._rows[phase] = self._bars.add_task(phase, total=total or None, note=note)
         self._bars.update(self._rows[phase], completed=done, total=total or None, note=note)
+
+    def end_epoch(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Drop the figures; the steps have shown the loss."""
 
     def show_table(self, rows: list[list[str]]) -> None:
         """Show a table whose first row is the heading."""

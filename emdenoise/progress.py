@@ -3,6 +3,7 @@
 Layers below the command line never print: they get a `Progress` as an argument.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,9 @@ class Progress(Protocol):
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` parts of a phase are finished; `note` may hold figures."""
 
+    def end_epoch(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Take the figures of all epochs of a training so far; an error that this raises ends the training."""
+
 
 class SilentProgress:
     """Says nothing; for tests and for use as a library."""
@@ -26,10 +30,13 @@ class SilentProgress:
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Drop the step."""
 
+    def end_epoch(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Drop the figures."""
+
 
 @dataclass(frozen=True)
 class RenamedProgress:
-    """Shows the steps of any phase under another name.
+    """Shows the steps of any phase under another name, and drops the figures of its epochs.
 
     Attributes
     ----------
@@ -49,6 +56,9 @@ class RenamedProgress:
         """Show a step under the other name."""
         self.progress.step(self.phase, done, total, note)
 
+    def end_epoch(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Drop the figures: they are of another training."""
+
 
 class CountedProgress:
     """Turns what is said of each file into one step of many, for sources of many small files."""
@@ -63,3 +73,6 @@ class CountedProgress:
 
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Drop the bytes of a single file."""
+
+    def end_epoch(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Drop the figures."""

@@ -58,6 +58,9 @@ class HeardProgress:
         """Keep a step."""
         self.steps.append((phase, done, total, note))
 
+    def end_epoch(self, history: Any) -> None:
+        """Drop the figures."""
+
 
 @pytest.fixture
 def progress() -> HeardProgress:

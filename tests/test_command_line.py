@@ -151,7 +151,7 @@ def test_an_unknown_name_of_a_file_lists_the_known_ones_and_the_nearest() -> Non
 
 
 def test_the_files_of_settings_that_options_name_by_default_are_there() -> None:
-    for option in ("parameters_file", "study_file", "system_file"):
+    for option in ("parameters_file", "study_file", "search_file", "system_file"):
         assert find_settings_file(cli.DEFAULTS[option] or Path(), option.removesuffix("_file")).is_file()
 
 

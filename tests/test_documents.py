@@ -18,8 +18,9 @@ from pydantic import BaseModel
 import emdenoise
 from emdenoise import errors
 from emdenoise.cli import DEFAULTS, EXIT_INTERRUPTED, TOOLS, WORKSPACE, list_paths, main
-from emdenoise.config.loading import load_config
+from emdenoise.config.loading import load_config, load_settings
 from emdenoise.config.schema import RunConfig
+from emdenoise.config.searches import SearchConfig, find_whole_numbers
 from emdenoise.errors import EMDenoiseError
 from emdenoise.models.unet import UNetSettings
 from emdenoise.tasks import TASKS
@@ -262,11 +263,14 @@ def test_a_parameters_file_opens_with_its_purpose_its_command_and_what_it_takes(
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if "```yaml" in path.read_text(encoding="utf-8")], ids=name_of)
-def test_every_parameters_file_that_a_page_shows_is_valid(path: Path, tmp_path: Path) -> None:
+def test_every_file_of_settings_that_a_page_shows_is_valid(path: Path, tmp_path: Path) -> None:
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)):
         file = tmp_path / f"{number}.parameters.yaml"
         file.write_text(block, encoding="utf-8")
-        load_config(file)
+        if "parameters_file" in yaml.safe_load(block):
+            find_whole_numbers(load_settings(file, SearchConfig, "search"), RunConfig(division="open"))
+        else:
+            load_config(file)
 
 
 def test_the_default_parameters_file_spells_out_every_default() -> None:

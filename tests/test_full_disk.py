@@ -103,7 +103,7 @@ class Workplace:
         if option == "runs_dir":
             return self["study_dir"] / "runs"
         names = {"parameters_file": "tiny.yaml", "study_file": "tiny.study.yaml"}
-        names |= {"image_file": "image.tif", "predicted_file": "predicted.tif"}
+        names |= {"search_file": "tiny.search.yaml", "image_file": "image.tif", "predicted_file": "predicted.tif"}
         return place / (names.get(option) or DEFAULTS[option].name)
 
     def run(self, name: str) -> int:
@@ -127,11 +127,20 @@ class Workplace:
 
 
 FOUR = ("raw_data_dir", "data_dir", "model_dir", "output_dir")
-FILES = ("parameters_file", "study_file")
+FILES = ("parameters_file", "study_file", "search_file")
 PLACES = (
     *FILES,
     *FOUR,
-    *("study_dir", "work_dir", "package_file", "crate_file", "image_file", "predicted_file", "export_dir"),
+    *(
+        "study_dir",
+        "search_dir",
+        "work_dir",
+        "package_file",
+        "crate_file",
+        "image_file",
+        "predicted_file",
+        "export_dir",
+    ),
 )
 
 
@@ -140,6 +149,9 @@ def make_workplace(root: Path, settings: Settings) -> Workplace:
     workplace["parameters_file"].write_text(yaml.safe_dump(settings))
     study = {"base": settings, "variants": {"a": {}}, "seeds": [settings["seed"]], "metric": "psnr_db"}
     workplace["study_file"].write_text(yaml.safe_dump(study))
+    search = {"parameters_file": str(workplace["parameters_file"]), "trials": 1}
+    search["settings"] = {"training.learning_rate": {"low": 0.001, "high": 0.1}}
+    workplace["search_file"].write_text(yaml.safe_dump(search))
     workplace.must_run(*TASKS)
     return workplace
 
@@ -503,6 +515,8 @@ def test_a_task_whose_log_finds_no_room_does_its_work(
 def test_a_workspace_that_may_only_be_read_is_one_line_and_stays_as_it_was(
     name: str, calm: Workplace, disk: Disk, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    if name == "search":
+        pytest.importorskip("optuna", reason="the extra search is not installed")
     place = Workplace(tmp_path, disk, PLACES)
     needed = {"study": ("study_dir",), "submit": ("study_dir",), "check": ("package_file",)}.get(name, ())
     run_what_is_missing(calm, *needed)

@@ -90,7 +90,7 @@ def load_settings(
     kind : type
         Class of the settings, as `RunConfig` or `StudyConfig`.
     purpose : str
-        ``parameters``, ``study`` or ``system``; the files that ship are named ``NAME.PURPOSE.yaml``.
+        ``parameters``, ``study``, ``search`` or ``system``; the files that ship are named ``NAME.PURPOSE.yaml``.
     changes : mapping of str to Any, optional
         Settings that take the place of those in the file, by name.
 
@@ -123,7 +123,7 @@ def load_settings(
             f"expected names such as {', '.join(list(kind.model_fields)[:4])}."
         )
     for name, value in (changes or {}).items():
-        _put(values, name.split("."), value)
+        put_setting(values, name, value)
     return check_settings(values, kind, f"{path.name} with --set {', '.join(changes)}" if changes else path.name)
 
 
@@ -137,7 +137,7 @@ def find_settings_file(path: Path, purpose: str) -> Path:
     path : Path
         A file that exists, or a name such as ``smoke``.
     purpose : str
-        ``parameters``, ``study`` or ``system``.
+        ``parameters``, ``study``, ``search`` or ``system``.
 
     Raises
     ------
@@ -194,13 +194,14 @@ def _read_yaml(text: str) -> Any:
     return yaml.load(text, _ParametersLoader)  # noqa: S506, it is a safe loader
 
 
-def _put(settings: dict[str, Any], parts: list[str], value: Any) -> None:
-    """Put a value in its place, in sections that are made where they are absent."""
-    for part in parts[:-1]:
-        if not isinstance(settings.get(part), dict):
-            settings[part] = {}
-        settings = settings[part]
-    settings[parts[-1]] = value
+def put_setting(settings: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value in the place that `name` says, as ``training.epochs``, in sections that are made if absent."""
+    *sections, last = name.split(".")
+    for section in sections:
+        if not isinstance(settings.get(section), dict):
+            settings[section] = {}
+        settings = settings[section]
+    settings[last] = value
 
 
 def check_settings(values: dict[str, Any], kind: type[AnySettings], name: str) -> AnySettings:

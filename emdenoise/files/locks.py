@@ -7,6 +7,7 @@ a process that was killed holds nothing. A system without `flock` has no locks.
 
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import time
@@ -28,10 +29,16 @@ Result = TypeVar("Result")
 LOCK_FILE = ".emdenoise-lock"
 NUM_TRIES, SECONDS_BETWEEN_TRIES = 10, 0.02
 """Who lets go of a lock may be removing its file at this moment."""
+SECONDS_OF_WAITING = 0.2
+"""Between two looks at a lock that somebody holds."""
+
+
+class HeldError(StorageError):
+    """Another task holds the folder or the file."""
 
 
 @contextmanager
-def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
+def lock_folder(folder: Path, *, is_written: bool, is_awaited: bool = False) -> Iterator[None]:
     """Hold a folder.
 
     Parameters
@@ -40,11 +47,15 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
         One that is to be read may be absent.
     is_written : bool
         Whether nobody else may read or write it meanwhile; else others may read it.
+    is_awaited : bool
+        Whether to wait until no other task uses it.
 
     Raises
     ------
+    HeldError
+        If another task uses the folder.
     StorageError
-        If another task uses the folder, or it cannot be made or written.
+        If it cannot be made or written.
     """
     if is_written:
         with explain_os_errors(folder):
@@ -52,39 +63,48 @@ def lock_folder(folder: Path, *, is_written: bool) -> Iterator[None]:
     elif not folder.is_dir():
         yield  # the task says what is missing
         return
-    with _hold(folder / LOCK_FILE, is_written=is_written, name=folder.name, other="folder"):
+    with _hold(folder / LOCK_FILE, is_written=is_written, is_awaited=is_awaited, name=folder.name, other="folder"):
         yield
 
 
 @contextmanager
-def lock_file(path: Path) -> Iterator[None]:
+def lock_file(path: Path, *, is_awaited: bool = False) -> Iterator[None]:
     """Hold a file that is to be written into a folder where others write, too; its folder is made if it is absent.
+
+    Parameters
+    ----------
+    path : Path
+    is_awaited : bool
+        Whether to wait until no other task writes it.
 
     Raises
     ------
+    HeldError
+        If another task writes the file.
     StorageError
-        If another task writes the file, or the folder cannot be made or written.
+        If the folder cannot be made or written.
     """
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
-    with _hold(path.with_name(f"{LOCK_FILE}-{digest[:16]}"), is_written=True, name=path.name, other="file"):
+    place = path.with_name(f"{LOCK_FILE}-{digest[:16]}")
+    with _hold(place, is_written=True, is_awaited=is_awaited, name=path.name, other="file"):
         yield
 
 
 @contextmanager
-def _hold(place: Path, *, is_written: bool, name: str, other: str) -> Iterator[None]:
+def _hold(place: Path, *, is_written: bool, is_awaited: bool, name: str, other: str) -> Iterator[None]:
     descriptor = None
-    for number in range(NUM_TRIES if fcntl is not None else 0):
+    for number in itertools.count(1) if fcntl is not None else ():
         try:
             descriptor = _take(place, is_written=is_written)
             break
         except BlockingIOError as error:
-            if number == NUM_TRIES - 1:
-                raise StorageError(
+            if number >= NUM_TRIES and not is_awaited:
+                raise HeldError(
                     f"{name} is in use by another task; wait until it ends, or give another {other}."
                 ) from error
-            time.sleep(SECONDS_BETWEEN_TRIES)
+            time.sleep(SECONDS_BETWEEN_TRIES if number < NUM_TRIES else SECONDS_OF_WAITING)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""All figures, as PNG in memory; the only module that knows matplotlib."""
+"""All figures but those of a search (`search_figures.py`), as PNG in memory; no other module knows matplotlib."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         rates.plot(epochs, [figures["learning_rate"] for figures in history], "o-", color=TRAINING_COLOUR, ms=3)
         rates.set(xlabel="epoch", ylabel="learning rate at the end")
         rates.set_ylim(bottom=0)
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def draw_pictures(
@@ -135,7 +135,7 @@ def draw_pictures(
                 axis.imshow(pictures[name][row], interpolation="nearest", **scale)
                 axis.set_axis_off()
                 axis.set_title(captions[name][row] if name in captions else name, fontsize=9, color="#333333")
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def draw_dose_curves(
@@ -181,7 +181,7 @@ def draw_dose_curves(
             str(label): line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
         figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(6, len(handles)), frameon=False)
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def draw_comparison(panels: Sequence[Panel], title: str, caption: str) -> bytes:
@@ -221,7 +221,7 @@ def draw_comparison(panels: Sequence[Panel], title: str, caption: str) -> bytes:
             for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
         figure.legend([handles[name] for name in names], names, loc="outside right upper", frameon=False)
-        return _to_png(_describe(figure, title, caption))
+        return to_png(_describe(figure, title, caption))
 
 
 def draw_matrices(
@@ -260,7 +260,7 @@ def draw_matrices(
                 is_dark = value < (low + high) / 2
                 axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if is_dark else "black")
         figure.colorbar(scores, ax=list(axes), shrink=0.7, label=heading)
-        return _to_png(_describe(figure, title, caption))
+        return to_png(_describe(figure, title, caption))
 
 
 def draw_sizes(diameters: Mapping[str, npt.NDArray[np.float64]], unit: str, title: str) -> bytes:
@@ -301,7 +301,7 @@ def draw_sizes(diameters: Mapping[str, npt.NDArray[np.float64]], unit: str, titl
         axis.set(xlabel=f"equivalent diameter [{unit}]", ylabel="particles")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(title, fontsize=9, color="#333333")
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def draw_panels(
@@ -336,7 +336,7 @@ def draw_panels(
                 figure.figimage(picture, left, top - TITLE_PX - picture.shape[0], origin="upper")
                 left += column_width + GAP_PX
             top -= row_height
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def choose_colours(number: int) -> list[tuple[int, int, int]]:
@@ -356,7 +356,8 @@ def _describe(figure: Figure, title: str, caption: str) -> Figure:
     return figure
 
 
-def _to_png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """Draw a figure as PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from emdenoise.tasks import Outcome
-from emdenoise.tools import check, crate, export, listing, parts, predict, stfc, study, submit, verify
+from emdenoise.tools import check, crate, export, listing, parts, predict, search, stfc, study, submit, verify
 
 TOOLS: dict[str, Callable[..., Outcome]] = {
     "study": study.run_study,
+    "search": search.run_search,
     "verify": verify.verify,
     "rescore": verify.rescore,
     "submit": submit.submit,

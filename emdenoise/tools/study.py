@@ -46,7 +46,7 @@ def run_study(*, study_file: Path, study_dir: Path, part: str = DEFAULT_PART, pr
 def _prepare_images(study: StudyConfig, configs: Configs, study_dir: Path, progress: Progress) -> None:
     for condition in study.conditions:
         key = next(key for key in configs if key.condition == condition)
-        _prepare_data(configs[key], study_dir / "images" / condition, progress)
+        prepare_data(configs[key], study_dir / "images" / condition, progress)
 
 
 def _run_all(study: StudyConfig, configs: Configs, study_dir: Path, progress: Progress) -> Outcome:
@@ -116,7 +116,7 @@ def _find_teacher(configs: Configs, key: RunKey, study_dir: Path) -> str | None:
 
 def _check_prepared(study: StudyConfig, configs: Configs, key: RunKey, study_dir: Path) -> None:
     for condition in study.conditions:
-        if not _has_data(configs[key._replace(condition=condition)], study_dir / "images" / condition):
+        if not has_data(configs[key._replace(condition=condition)], study_dir / "images" / condition):
             raise MissingInputError(
                 f"the images of {study_dir} are missing, or of other settings; run the study with --part=images first."
             )
@@ -131,7 +131,7 @@ def _is_run_done(study: StudyConfig, configs: Configs, key: RunKey, study_dir: P
     """Tell whether a run is trained and tested on all images, and its pretrained network is there for the others."""
     shared = _locate_pretrained(configs[key], key, study_dir)
     return (
-        _is_done(configs[key], study_dir / "runs" / key.name / "model", "train")
+        is_done(configs[key], study_dir / "runs" / key.name / "model", "train")
         and (shared is None or _has_network(shared))
         and all(
             _is_tested(configs[key._replace(condition=condition)], key, condition, study_dir)
@@ -140,7 +140,8 @@ def _is_run_done(study: StudyConfig, configs: Configs, key: RunKey, study_dir: P
     )
 
 
-def _write_parameters(config: RunConfig, folder: Path) -> Path:
+def write_parameters(config: RunConfig, folder: Path) -> Path:
+    """Write the settings of a run into its folder; returns the file."""
     from emdenoise.files.atomic import write_yaml
 
     path = folder / "run.parameters.yaml"
@@ -148,12 +149,12 @@ def _write_parameters(config: RunConfig, folder: Path) -> Path:
     return path
 
 
-def _prepare_data(config: RunConfig, folder: Path, progress: Progress) -> None:
+def prepare_data(config: RunConfig, folder: Path, progress: Progress) -> None:
     """Download and preprocess once for all runs that learn from these images or are tested on them."""
     raw_data_dir, data_dir = folder / "raw_data", folder / "data"
-    parameters_file = _write_parameters(config, folder)
+    parameters_file = write_parameters(config, folder)
     download(parameters_file=parameters_file, raw_data_dir=raw_data_dir, progress=progress)
-    if not _has_data(config, folder):
+    if not has_data(config, folder):
         preprocess(parameters_file=parameters_file, raw_data_dir=raw_data_dir, data_dir=data_dir, progress=progress)
 
 
@@ -163,7 +164,7 @@ def _has_network(folder: Path) -> bool:
     return has_model(folder)
 
 
-def _has_data(config: RunConfig, folder: Path) -> bool:
+def has_data(config: RunConfig, folder: Path) -> bool:
     """Tell whether the images are there and of the settings that the study has now."""
     from emdenoise.results.preconditions import check_data
 
@@ -191,8 +192,8 @@ def _train(config: RunConfig, key: RunKey, study_dir: Path, progress: Progress) 
     folder = study_dir / "runs" / key.name
     shared = _locate_pretrained(config, key, study_dir)
     pretrained = folder / "model" / PRETRAINED_FOLDER
-    if not _is_done(config, folder / "model", "train"):
-        parameters_file = _write_parameters(config, folder)
+    if not is_done(config, folder / "model", "train"):
+        parameters_file = write_parameters(config, folder)
         if shared is not None and has_model(shared) and not has_model(pretrained):
             copy_model(shared, pretrained)
         data_dir = study_dir / "images" / key.condition / "data"
@@ -211,7 +212,7 @@ def _test(config: RunConfig, key: RunKey, condition: str, study_dir: Path, progr
             "model_dir": study_dir / "runs" / key.name / "model",
             "output_dir": place / "output",
         }
-        test(parameters_file=_write_parameters(config, place), **folders, progress=progress)
+        test(parameters_file=write_parameters(config, place), **folders, progress=progress)
     return place / "output"
 
 
@@ -222,10 +223,11 @@ def _locate_test(key: RunKey, condition: str, study_dir: Path) -> Path:
 
 def _is_tested(config: RunConfig, key: RunKey, condition: str, study_dir: Path) -> bool:
     output_dir = _locate_test(key, condition, study_dir) / "output"
-    return _is_done(config, output_dir, "test") and _has_tested(study_dir / "runs" / key.name / "model", output_dir)
+    return is_done(config, output_dir, "test") and _has_tested(study_dir / "runs" / key.name / "model", output_dir)
 
 
-def _is_done(config: RunConfig, folder: Path, task: str) -> bool:
+def is_done(config: RunConfig, folder: Path, task: str) -> bool:
+    """Tell whether a folder has the record of a task with these settings, by a version whose scores compare."""
     from emdenoise.results.task_record import read_record
 
     if not (folder / "records" / f"{task}.json").exists():

@@ -58,7 +58,7 @@ def _to_json(content: Any) -> Any:
 
 def _draw(comparison: Comparison, variants: Variants) -> bytes:
     conditions = list(dict.fromkeys(row.tested_on for row in comparison.rows))
-    heading, factor = _describe_metric(comparison.metric)
+    heading, factor = describe_metric(comparison.metric)
     score = heading.partition(" [")[0]
     names = list(dict.fromkeys(row.variant for row in comparison.rows))
     caption = [
@@ -111,7 +111,7 @@ def _make_curves(rows: list[Row], values: list[Interval | None], factor: float =
     return curves
 
 
-def _describe_metric(name: str) -> tuple[str, float]:
+def describe_metric(name: str) -> tuple[str, float]:
     """Say what a score is, with its unit, and give the factor to that unit."""
     found = find_metric(name)
     if found is None:

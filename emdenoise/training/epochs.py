@@ -200,6 +200,7 @@ def run_epochs(
             if settings.early_stopping_epochs is not None and _find_best(history) == epoch:
                 checkpoint.save_best(model, history)
             checkpoint.save(model, history, *partners)
+            progress.end_epoch(history)
     best = len(history) - 1
     if settings.early_stopping_epochs is not None and history:
         best = _find_best(history)

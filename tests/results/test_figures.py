@@ -42,13 +42,13 @@ def make_history(num_epochs: int) -> list[dict[str, float]]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Keep the figures that are drawn."""
     kept: list[Figure] = []
-    draw = figures._to_png
+    draw = figures.to_png
 
     def keep(figure: Figure) -> bytes:
         kept.append(figure)
         return draw(figure)
 
-    monkeypatch.setattr(figures, "_to_png", keep)
+    monkeypatch.setattr(figures, "to_png", keep)
     return kept
 
 
