@@ -1,6 +1,6 @@
 """`emdenoise export`: writes a trained network for inference engines, and says what that costs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,9 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
         raise SettingsError(f"--export_format is {export_format}; known formats are {', '.join(FORMATS)}; give one.")
     chosen = FORMATS[export_format]
     config, trained = load_trained(model_dir)
+    num_passes = trained.network.views.dropout_passes
+    network = replace(trained.network, views=replace(trained.network.views, dropout_passes=0))
+    trained = replace(trained, network=network)  # engines have no dropout
     workload = WORKLOADS[config.workload]
     if len(workload.inputs) > 1 or workload.head.kind == "complex":
         raise SettingsError(
@@ -61,7 +64,12 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     for precision, agreement in agreements.items():
         verdict = "good" if agreement.is_good else "not good"
         progress.say(f"{export_format}, {precision}: {verdict}; {agreement.describe()}, {agreement.num_images} images.")
-    if trained.network.views != Views():
+    if num_passes:
+        progress.say(
+            f"{chosen.file_name} answers without dropout, and so does Keras in this comparison; `emdenoise test` and "
+            f"`predict` give the mean over {num_passes} passes of dropout instead."
+        )
+    if network.views != Views():
         progress.say(
             f"{chosen.file_name} holds the network alone; average its answers over the views in {DESCRIPTION_FILE}, "
             "as `emdenoise predict` and this comparison do."
