@@ -19,6 +19,7 @@ from emdenoise.models.tiling import TiledMethod, run_keras
 
 MakeNetwork = Callable[..., Network]
 Disturb = Callable[[keras.Model], keras.Model]
+Scale = Callable[[keras.Model, float], None]
 LABELS = Ports({"noisy": 1}, 3, HEADS["labels"])
 DROPPING = [("unet", {}), ("resunet", {"stem_px": 2, "filters": [6, 8, 10]})]
 drops = pytest.mark.parametrize(("name", "sizes"), DROPPING, ids=[name for name, _ in DROPPING])
@@ -126,17 +127,18 @@ def test_the_mean_over_many_passes_converges(name: str, sizes: dict[str, Any], m
 
 @drops
 def test_the_answer_is_the_mean_of_the_probabilities_of_all_passes(
-    name: str, sizes: dict[str, Any], make_network: MakeNetwork
+    name: str, sizes: dict[str, Any], make_network: MakeNetwork, scale_output: Scale
 ) -> None:
     network = make_network(name, dropout=0.5, dropout_passes=5, ports=LABELS, **sizes)
+    scale_output(network.model, 30)  # fresh networks find all labels equally likely
     assert network.views == Views(dropout_passes=5)
     images = draw(2, 24, 32)
     mean = np.mean([LABELS.head.activate(one) for one in list_outputs(network, images, 5)], axis=0)
     method = TiledMethod(network, LABELS.head)
     sample = {"noisy": images[..., None]}
     assert np.array_equal(method(sample), mean.argmax(axis=-1))
-    assert method.measure_uncertainty(sample) == pytest.approx(measure_entropy(mean), abs=1e-5)
-    assert not np.allclose(measure_entropy(mean), self_entropy(network, images), atol=1e-3)
+    assert method.measure_uncertainty(sample) == pytest.approx(measure_entropy(mean), abs=1e-4)
+    assert not np.allclose(measure_entropy(mean), self_entropy(network, images), atol=0.01)
 
 
 def self_entropy(network: Network, images: FloatImage) -> FloatImage:
@@ -144,28 +146,32 @@ def self_entropy(network: Network, images: FloatImage) -> FloatImage:
     return TiledMethod(replace(network, views=Views()), LABELS.head).measure_uncertainty({"noisy": images[..., None]})
 
 
-def test_tiles_and_batches_change_nothing(make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_and_batches_change_nothing(
+    make_network: MakeNetwork, scale_output: Scale, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = make_network("unet", dropout=0.5, dropout_passes=3, ports=LABELS)
+    scale_output(network.model, 30)  # fresh networks find all labels equally likely
     images = draw(2, 150, 130)
     whole = TiledMethod(network, LABELS.head).measure_uncertainty({"noisy": images[..., None]})
     alone = TiledMethod(network, LABELS.head).measure_uncertainty({"noisy": images[1:, ..., None]})
-    assert alone[0] == pytest.approx(whole[1], abs=1e-5)
+    assert alone[0] == pytest.approx(whole[1], abs=1e-4)
     monkeypatch.setattr(tiling, "TILE_SIZE_PX", 64)
     tiled = TiledMethod(network, LABELS.head)
     strips = list(tiled.predict_strips({"noisy": images[..., None]}))
     assert len(strips) > 1
-    assert tiled.measure_uncertainty({"noisy": images[..., None]}) == pytest.approx(whole, abs=1e-5)
+    assert tiled.measure_uncertainty({"noisy": images[..., None]}) == pytest.approx(whole, abs=1e-4)
 
 
-def test_passes_are_views_beside_the_others(make_network: MakeNetwork) -> None:
+def test_passes_are_views_beside_the_others(make_network: MakeNetwork, scale_output: Scale) -> None:
     """The mean over eight symmetries of a turned image is the turned mean, pass by pass."""
     network = make_network("unet", dropout=0.5, dropout_passes=3, symmetries=True, ports=LABELS)
+    scale_output(network.model, 30)  # fresh networks find all labels equally likely
     images = draw(1, 24, 40)
     method = TiledMethod(network, LABELS.head)
     plain, turned = (
         method.measure_uncertainty({"noisy": one[..., None]}) for one in (images, np.rot90(images, axes=(1, 2)))
     )
-    assert turned == pytest.approx(np.rot90(plain, axes=(1, 2)), abs=1e-5)
+    assert turned == pytest.approx(np.rot90(plain, axes=(1, 2)), abs=1e-4)
 
 
 def test_a_fused_network_drops_the_same_feature_maps(make_network: MakeNetwork, disturb: Disturb) -> None:
