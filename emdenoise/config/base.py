@@ -1,8 +1,8 @@
 """What all settings have in common, and all settings of networks."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -40,3 +40,19 @@ class NormalisedNetworkSettings(NetworkSettings):
 
     batch_norm_momentum: float = Field(0.99, ge=0, lt=1)
     """Weight of the past in the running mean and variance of batch normalisation."""
+
+
+class DropoutNetworkSettings(NormalisedNetworkSettings):
+    """What the networks have in common that can drop feature maps."""
+
+    dropout: float = Field(0.0, ge=0, lt=1, exclude_if=lambda share: not share)
+    """Share of feature maps that are dropped in training after the blocks of the coarser half of the levels."""
+    dropout_passes: int = Field(0, ge=0, le=1000, exclude_if=lambda number: not number)
+    """Answer with the mean over so many networks that each lack other feature maps, drawn by `dropout`; 0 for none."""
+
+    @model_validator(mode="after")
+    def check_passes(self) -> Self:
+        """Check that there is something to drop."""
+        if self.dropout_passes and not self.dropout:
+            raise ValueError(f".dropout_passes is {self.dropout_passes}, but dropout is 0; set dropout above 0")
+        return self

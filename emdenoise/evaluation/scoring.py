@@ -1,7 +1,7 @@
 """Scores of a method on a file of images: the same lines for a network and a classical method."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from emdenoise.dataset.record import STATED_RANGE
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.whole_images import ShownRecords
 from emdenoise.evaluation.metrics import METRICS, Case, Metric, list_metrics
-from emdenoise.evaluation.throughput import Method, TimedMethod
+from emdenoise.evaluation.throughput import Method, TimedMethod, UncertainMethod
 from emdenoise.processes import ALONE, ProcessGroup
 
 
@@ -54,7 +54,7 @@ def score_method(
     inputs : sequence of str
         Fields that the method gets.
     truth : str
-        Field that it answers; all metrics of its kind are computed, as far as the records have what they need.
+        Field that it answers; all metrics of its kind are computed, as far as records and method have what they need.
     batch_size : int
         Images at a time.
     atom_tolerance_angstrom : float
@@ -69,7 +69,8 @@ def score_method(
     ValueError
         If an image is its own truth, or the method returns another shape, values that are not finite or unknown labels.
     """
-    metrics = choose_metrics(records, truth)
+    uncertain = method if FIELDS[truth].kind == "labels" and isinstance(method, UncertainMethod) else None
+    metrics = choose_metrics(records, truth, *([] if uncertain is None else ["uncertainty"]))
     needs = {need for metric in metrics for need in metric.needs}
     whole_images = records.list_whole_images()
     size = 1 if records.has_tiles else batch_size
@@ -85,6 +86,8 @@ def score_method(
         if result.shape != true.shape or not np.isfinite(result).all():
             raise ValueError(f"the method returned {describe(result)}, or values that are not finite")
         case = _make_case(result, true, records, batch, needs=needs, atom_tolerance_angstrom=atom_tolerance_angstrom)
+        if uncertain is not None:
+            case = replace(case, uncertainty=uncertain.measure_uncertainty(sample))
         for metric in metrics:
             for name, values in metric.collect(case).items():
                 collected.setdefault(name, []).append(values)
@@ -171,16 +174,17 @@ class OutputJudge:
         )
 
 
-def choose_metrics(records: RecordFile, truth: str) -> list[Metric]:
-    """Choose the metrics of a truth for which the records have all that they need."""
-    return _find_computable(list_metrics(FIELDS[truth].kind), records)
+def choose_metrics(records: RecordFile, truth: str, *given: str) -> list[Metric]:
+    """Choose the metrics of a truth for which the records have all that they need, or the method has `given` it."""
+    return _find_computable(list_metrics(FIELDS[truth].kind), records, *given)
 
 
-def _find_computable(metrics: Iterable[Metric], records: ShownRecords) -> list[Metric]:
+def _find_computable(metrics: Iterable[Metric], records: ShownRecords, *given: str) -> list[Metric]:
     return [
         metric
         for metric in metrics
-        if all(need in records for need in metric.needs) and metric.needs_label in ("", *records.label_names)
+        if all(need in records or need in given for need in metric.needs)
+        and metric.needs_label in ("", *records.label_names)
     ]
 
 

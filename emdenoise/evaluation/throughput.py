@@ -3,15 +3,27 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import Sample
+from emdenoise.arrays import FloatImage, Sample
 
 Method = Callable[[Sample], npt.NDArray[Any]]
 """Fields (num_images, height, width, channels) → results (num_images, height, width), by a network or otherwise."""
+
+
+@runtime_checkable
+class UncertainMethod(Protocol):
+    """A method of labels that also says how sure it is of them: one that computes probabilities."""
+
+    def __call__(self, sample: Sample) -> npt.NDArray[Any]:
+        """Give the labels of a sample, (num_images, height, width)."""
+
+    def measure_uncertainty(self, sample: Sample) -> FloatImage:
+        """Measure the entropy of the probabilities of each pixel [nats], float32 (num_images, height, width)."""
+
 
 NUM_WARMUP_CALLS = 3
 NUM_PASSES = (5, 3, 1)

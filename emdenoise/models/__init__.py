@@ -5,7 +5,7 @@ Keras is imported where a network is built, so that the settings are known witho
 
 from dataclasses import replace
 
-from emdenoise.config.base import NetworkSettings
+from emdenoise.config.base import DropoutNetworkSettings, NetworkSettings
 from emdenoise.models.class_aware_fcn import CLASS_AWARE_FCN
 from emdenoise.models.contract import Architecture, Network, Ports, Views
 from emdenoise.models.dncnn import DNCNN
@@ -49,4 +49,5 @@ def build_network(settings: NetworkSettings, ports: Ports) -> Network:
     network = MODELS[settings.name].build(settings, ports)
     if network.step_px != settings.step_px:
         raise ValueError(f"{settings.name} has a step of {network.step_px} px, its settings of {settings.step_px}")
-    return replace(network, views=Views(settings.long_sides_px, settings.symmetries))
+    passes = settings.dropout_passes if isinstance(settings, DropoutNetworkSettings) else 0
+    return replace(network, views=Views(settings.long_sides_px, settings.symmetries, passes))

@@ -40,10 +40,18 @@ class Views:
         Sizes that the long side of an image is brought to; empty for the image as it is.
     symmetries : bool
         Whether it is also turned and mirrored by the eight symmetries of the square.
+    dropout_passes : int
+        How many networks that lack some feature maps are shown it, see `models/dropout.py`; 0 for the network as it is.
     """
 
     long_sides_px: tuple[int, ...] = ()
     symmetries: bool = False
+    dropout_passes: int = 0
+
+    @property
+    def need_whole_images(self) -> bool:
+        """Whether a view is made of the whole image, and not of its tiles."""
+        return bool(self.long_sides_px) or self.symmetries
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import entr
 
 from emdenoise.dataset.fields import Kind
 
@@ -78,6 +79,29 @@ def compute_probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: npt.NDArray[Any] = shares / shares.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def measure_entropy(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Measure how uncertain the label of each pixel is, by the entropy of the probabilities (arXiv:1506.02142).
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (..., num_labels)
+        Their sum is 1 up to rounding.
+
+    Returns
+    -------
+    ndarray of float32, shape (...)
+        ``−Σ p ln p`` [nats]: 0 where one label is certain, ln(num_labels) where all are equally likely.
+
+    Examples
+    --------
+    >>> measure_entropy(np.array([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5]])).round(3).tolist()
+    [0.0, 0.32499998807907104, 0.6930000185966492]
+    """
+    exact = probabilities.astype(np.float64)  # rounded sums above 1 would make the surest pixels less than certain
+    entropy: npt.NDArray[np.float32] = entr(exact / exact.sum(axis=-1, keepdims=True)).sum(axis=-1).astype(np.float32)
+    return entropy
 
 
 HEADS: dict[Kind, Head] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from emdenoise.config.base import NormalisedNetworkSettings
+from emdenoise.config.base import DropoutNetworkSettings
 from emdenoise.models.contract import Architecture, Network, Ports
 from emdenoise.models.unet import Initializer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import keras
 
 
-class ResUNetSettings(NormalisedNetworkSettings):
+class ResUNetSettings(DropoutNetworkSettings):
     """Residual U-Net (doi:10.1109/LGRS.2018.2802944) on cells of several pixels."""
 
     name: Literal["resunet"] = "resunet"
@@ -92,13 +92,13 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
     for level, filters, blocks in levels:
         side, stride, name = (kernel, stem, "stem") if level == 1 else (2, 2, f"encoder_{level}_down")
         images = keras.layers.Conv2D(filters, side, strides=stride, name=name, **strided)(images)
-        images = _add_blocks(images, settings, filters, blocks, f"encoder_{level}")
+        images = _add_blocks(images, settings, level, blocks, f"encoder_{level}")
         skips.append(images)
     skips.pop()
     for level, filters, blocks in reversed(levels[:-1]):
         images = keras.layers.Conv2DTranspose(filters, 2, strides=2, name=f"decoder_{level}_up", **strided)(images)
         images = keras.layers.Add(name=f"decoder_{level}_skip")([images, skips.pop()])
-        images = _add_blocks(images, settings, filters, blocks, f"decoder_{level}")
+        images = _add_blocks(images, settings, level, blocks, f"decoder_{level}")
     # float32 whatever the precision of the layers before: scores must not depend on a rounded output.
     images = keras.layers.Conv2DTranspose(
         ports.output_channels, kernel, strides=stem, padding="same", dtype="float32", name="output"
@@ -114,9 +114,12 @@ def build_resunet(settings: ResUNetSettings, ports: Ports) -> Network:
 
 
 def _add_blocks(
-    images: "keras.KerasTensor", settings: ResUNetSettings, filters: int, blocks: int, name: str
+    images: "keras.KerasTensor", settings: ResUNetSettings, level: int, blocks: int, name: str
 ) -> "keras.KerasTensor":
-    """Apply residual blocks: convolution, normalisation, ReLU, the first two again, the sum with the input, ReLU."""
+    """Apply residual blocks: convolution, normalisation, ReLU, the first two again, the sum with the input, ReLU.
+
+    Feature maps are dropped at the coarser half of the levels, where it serves best (arXiv:1511.02680).
+    """
     import keras
 
     from emdenoise.models.normalisation import BatchNormalization
@@ -125,7 +128,7 @@ def _add_blocks(
         block, residual = f"{name}_block_{number}", images
         for part in (1, 2):
             residual = keras.layers.Conv2D(
-                filters,
+                settings.filters[level - 1],
                 3,
                 padding="same",
                 use_bias=False,
@@ -139,6 +142,8 @@ def _add_blocks(
                 residual = keras.layers.Activation("relu", name=f"{block}_inner_activation")(residual)
         images = keras.layers.Add(name=f"{block}_sum")([images, residual])
         images = keras.layers.Activation("relu", name=f"{block}_activation")(images)
+    if settings.dropout > 0 and 2 * level > len(settings.filters):
+        images = keras.layers.SpatialDropout2D(settings.dropout, name=f"{name}_dropout")(images)
     return images
 
 

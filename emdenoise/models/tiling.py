@@ -7,13 +7,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import Sample
+from emdenoise.arrays import FloatImage, Sample
 from emdenoise.errors import ModelError
 from emdenoise.models.backend import choose_compilation, explain_memory
 from emdenoise.models.contract import Network, Views
+from emdenoise.models.dropout import DropoutPasses
 from emdenoise.models.export import Run
-from emdenoise.models.heads import Head
-from emdenoise.models.views import average_views
+from emdenoise.models.heads import Head, measure_entropy
+from emdenoise.models.views import average, average_views
 from emdenoise.seeding import make_generator
 
 ROUNDING = 1e-5
@@ -113,10 +114,16 @@ class TiledMethod:
         When an image is cut into tiles that the network's declared reach does not allow, or the network gives NaN.
     ResourceError
         When the memory is too small.
+    ValueError
+        If the views are of dropout, which another engine does not have.
     """
 
     def __init__(self, network: Network, head: Head, run: Run | None = None) -> None:
         self.head, self.inputs = head, network.inputs
+        num_passes = network.views.dropout_passes
+        if num_passes and run is not None:
+            raise ValueError(f"views have {num_passes} passes of dropout; expected 0 for another engine than Keras")
+        self._passes = DropoutPasses(network.model, num_passes, run_keras) if num_passes else None
         self._network, self._run = network, run or run_keras(network.model)
         self._is_checked = False
 
@@ -127,33 +134,53 @@ class TiledMethod:
     def predict_strips(self, sample: Mapping[str, Any]) -> Iterator[npt.NDArray[Any]]:
         """Predict images that may be larger than the memory, strip by strip; see the function of this name.
 
-        A network with views is shown whole images: they must fit into the memory and are one strip.
+        A network with views of whole images is shown those: they must fit into the memory and are one strip.
 
         Parameters
         ----------
         sample : mapping of str to array-like, shape (num_images, height, width, channels)
             Read by slices.
         """
-        inputs = [sample[name] for name in self._network.inputs]
         if self._network.views == Views():
-            yield from self._predict_tiles(inputs, self.head.decode)
+            inputs = self._list_inputs(sample)
+            yield from self._predict_tiles(inputs, lambda pieces: self.head.decode(self._run_checked(pieces)))
         else:
+            yield from map(self.head.decode, self._predict_means(sample))
+
+    def measure_uncertainty(self, sample: Sample) -> FloatImage:
+        """Measure how uncertain the labels are that `__call__` gives: `measure_entropy` of the mean over all views.
+
+        Returns
+        -------
+        ndarray of float32, shape (num_images, height, width)
+        """
+        return np.concatenate([measure_entropy(means) for means in self._predict_means(sample)], axis=1)
+
+    def _list_inputs(self, sample: Mapping[str, Any]) -> list[Any]:
+        return [sample[name] for name in self._network.inputs]
+
+    def _predict_means(self, sample: Mapping[str, Any]) -> Iterator[npt.NDArray[Any]]:
+        """Predict, strip by strip, the mean over the views of what has one: probabilities and intensities."""
+        inputs = self._list_inputs(sample)
+        if self._network.views.need_whole_images:
             yield self._predict_views(inputs)
+        else:
+            yield from self._predict_tiles(inputs, self._predict_mean)
 
     @explain_memory(LESS_MEMORY)
     def _predict_views(self, inputs: Sequence[Any]) -> npt.NDArray[Any]:
-        """Predict whole images as the mean over their views: of probabilities and intensities."""
+        """Predict whole images as the mean over their views."""
 
         def predict(images: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-            return np.concatenate(list(self._predict_tiles(images, self.head.activate)), axis=1)
+            return np.concatenate(list(self._predict_tiles(images, self._predict_mean)), axis=1)
 
         whole = [np.asarray(images[:, :, :]) for images in inputs]
-        return self.head.decode(average_views(predict, whole, self._network.views))
+        return average_views(predict, whole, self._network.views)
 
     def _predict_tiles(
-        self, inputs: Sequence[Any], finish: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+        self, inputs: Sequence[Any], predict: Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[Any]]
     ) -> Iterator[npt.NDArray[Any]]:
-        return predict_strips(lambda pieces: finish(self._predict(pieces)), inputs, **self._plan(inputs[0].shape[1:3]))
+        return predict_strips(predict, inputs, **self._plan(inputs[0].shape[1:3]))
 
     def _plan(self, size: tuple[int, int]) -> dict[str, int]:
         step_px, reach_px = self._network.step_px, self._network.reach_px
@@ -166,9 +193,21 @@ class TiledMethod:
             self._is_checked = True
         return {"step_px": step_px, "reach_px": reach_px, "tile_size_px": tile_size_px}
 
+    def _predict_mean(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Predict a tile as the mean over the networks that lack some feature maps."""
+        if self._passes is None:
+            return self.head.activate(self._run_checked(inputs))
+        with explain_memory(LESS_MEMORY):
+            outputs = self._passes(pack_inputs(self._network, inputs))
+            answers = (self.head.activate(self._check_finite(output)) for output in outputs)
+            return average(answers, self._network.views.dropout_passes)
+
     @explain_memory(LESS_MEMORY)
-    def _predict(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        outputs = np.asarray(self._run(pack_inputs(self._network, inputs)))
+    def _run_checked(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return self._check_finite(self._run(pack_inputs(self._network, inputs)))
+
+    def _check_finite(self, outputs: Any) -> npt.NDArray[Any]:
+        outputs = np.asarray(outputs)
         num_wrong = outputs.size - int(np.count_nonzero(np.isfinite(outputs)))
         if num_wrong:  # of logits that are not finite, the labels would not tell
             raise ModelError(

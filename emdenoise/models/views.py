@@ -1,4 +1,7 @@
-"""Several views of an image, of which a network answers the mean: at several sizes, turned and mirrored."""
+"""Several views of an image, of which a network answers the mean: at several sizes, turned and mirrored.
+
+Those of thinned networks are in `models/dropout.py`: they are of a tile as of an image.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
@@ -45,7 +48,7 @@ def average_views(predict: Predict, inputs: Sequence[Images], views: Views) -> I
     if not views.long_sides_px:
         return see(inputs)
     sizes = (_see_at(side, see, inputs) for side in views.long_sides_px)
-    return _average(sizes, len(views.long_sides_px))
+    return average(sizes, len(views.long_sides_px))
 
 
 def _see_at(side_px: int, see: Predict, inputs: Sequence[Images]) -> Images:
@@ -68,7 +71,7 @@ def _average_symmetries(predict: Predict, inputs: Sequence[Images]) -> Images:
         outputs = predict([_turn(images, num_turns, is_mirrored) for images in inputs])
         return np.rot90(outputs[:, :, ::-1] if is_mirrored else outputs, -num_turns, axes=(1, 2))
 
-    return _average((see_turned(*symmetry) for symmetry in SYMMETRIES), len(SYMMETRIES))
+    return average((see_turned(*symmetry) for symmetry in SYMMETRIES), len(SYMMETRIES))
 
 
 def _turn(images: Images, num_turns: int, is_mirrored: bool) -> Images:
@@ -76,7 +79,7 @@ def _turn(images: Images, num_turns: int, is_mirrored: bool) -> Images:
     return np.ascontiguousarray(turned[:, :, ::-1] if is_mirrored else turned)
 
 
-def _average(answers: Iterable[Images], num_answers: int) -> Images:
+def average(answers: Iterable[Images], num_answers: int) -> Images:
     """Average answers of which no more than two are in the memory at a time."""
     mean: Images = reduce(np.add, answers) / np.float32(num_answers)
     return mean

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
@@ -41,6 +43,15 @@ OUTLINE_COLOURS = ((240, 228, 66), (86, 180, 233), (213, 94, 0), (0, 158, 115), 
 """The bright ones of Okabe and Ito."""
 DPI, GAP_PX, TITLE_PX, LEGEND_PX, MIN_PANEL_PX = 100, 14, 22, 34, 360
 """Of pictures that are shown pixel by pixel."""
+BAR_PX, BAR_HEIGHT_PX = 160, 10
+COLOUR_MAP = "viridis"
+
+
+class ColourBar(NamedTuple):
+    """What the colours of a map mean: values from 0 to the largest."""
+
+    label: str
+    largest: float
 
 
 class Panel(NamedTuple):
@@ -305,9 +316,11 @@ def draw_sizes(diameters: Mapping[str, npt.NDArray[np.float64]], unit: str, titl
 
 
 def draw_panels(
-    rows: Sequence[Sequence[tuple[str, npt.NDArray[np.uint8]]]], legend: Mapping[str, tuple[int, int, int]]
+    rows: Sequence[Sequence[tuple[str, npt.NDArray[np.uint8]]]],
+    legend: Mapping[str, tuple[int, int, int]],
+    bar: ColourBar | None = None,
 ) -> bytes:
-    """Show pictures in colour pixel by pixel, in rows, each with its title, below a legend.
+    """Show pictures in colour pixel by pixel, in rows, each with its title, below a legend and a colour bar.
 
     Parameters
     ----------
@@ -315,6 +328,8 @@ def draw_panels(
         Title and picture; as many in each row.
     legend : mapping of str to (int, int, int)
         What each colour means.
+    bar : ColourBar or None
+        Of the pictures that `colour_values` made.
 
     Returns
     -------
@@ -328,6 +343,12 @@ def draw_panels(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         figure.legend(lines, legend, loc="upper left", ncols=len(lines), frameon=False, borderaxespad=0.2)
+        if bar is not None:
+            left = (width - BAR_PX - GAP_PX) / width
+            place = (left, 1 - 1.2 * BAR_HEIGHT_PX / height, BAR_PX / width, BAR_HEIGHT_PX / height)
+            scale = ScalarMappable(Normalize(0, bar.largest), COLOUR_MAP)
+            figure.colorbar(scale, cax=figure.add_axes(place), orientation="horizontal")
+            figure.text(left - GAP_PX / width, place[1], bar.label, ha="right", color="#333333")
         top = height - LEGEND_PX
         for row, row_height in zip(rows, heights, strict=True):
             left = 0
@@ -337,6 +358,12 @@ def draw_panels(
                 left += column_width + GAP_PX
             top -= row_height
         return to_png(figure)
+
+
+def colour_values(values: npt.NDArray[Any], largest: float) -> npt.NDArray[np.uint8]:
+    """Give values from 0 to the largest, of shape (height, width), the colours of a `ColourBar`: (height, width, 3)."""
+    colours: npt.NDArray[np.uint8] = matplotlib.colormaps[COLOUR_MAP](values / largest, bytes=True)[..., :3]
+    return colours
 
 
 def choose_colours(number: int) -> list[tuple[int, int, int]]:

@@ -11,8 +11,8 @@ from emdenoise.dataset.record import PARTICLE_LABEL
 from emdenoise.evaluation.metrics.instances import FOUND_IOU, compare_sizes
 from emdenoise.evaluation.particle_tally import ParticleTally, detect_particles
 from emdenoise.evaluation.particles import Particles, separate_particles
-from emdenoise.results.figures import choose_colours, draw_panels, draw_sizes
-from emdenoise.results.outlines import Outlines, draw_outlines
+from emdenoise.results.figures import ColourBar, choose_colours, colour_values, draw_panels, draw_sizes
+from emdenoise.results.outlines import Outlines, draw_outlines, resize_map
 
 TRUE_COLOUR, PREDICTED_COLOUR = (230, 159, 0), (86, 180, 233)
 FATES = {"found": (86, 180, 233), "missed": (240, 228, 66), "invented": (213, 94, 0)}
@@ -46,8 +46,9 @@ def show_outlines(
     masks: Mapping[str, Sequence[npt.NDArray[Any]]],
     captions: Mapping[str, Sequence[str]],
     label_names: Sequence[str],
+    uncertainty: Sequence[npt.NDArray[Any]] = (),
 ) -> Exhibit:
-    """Draw the outlines of the labels over each image.
+    """Draw the outlines of the labels over each image, and beside them how uncertain the network is.
 
     Of two labels, those of the truth and of a method lie over each other in two colours; more labels have one colour
     each, and the truth has a picture of its own.
@@ -61,6 +62,8 @@ def show_outlines(
         Text over each picture; where there is none, the name.
     label_names : sequence of str
         The first is drawn only as what lies outside of the others.
+    uncertainty : sequence of ndarray of float32, shape (height, width)
+        Of the labels of the network, the entropy [nats]; empty where it is not known.
 
     Returns
     -------
@@ -90,19 +93,25 @@ def show_outlines(
             for label, label_name in enumerate(drawn, start=1)
         ]
 
+    def caption(name: str, row: int) -> str:
+        return captions[name][row] if name in captions else name
+
+    side_px = _fit(len(shown) + bool(len(uncertainty)))
     rows = [
-        [
-            (
-                captions[name][row] if name in captions else name,
-                draw_outlines(image, layer(name, row), _fit(len(shown))),
-            )
-            for name in shown
-        ]
+        [(caption(name, row), draw_outlines(image, layer(name, row), side_px)) for name in shown]
         for row, image in enumerate(images)
     ]
-    return Exhibit(
-        "Outlines", "Outlines of true and predicted labels over test images", draw_panels(rows, legend), note
-    )
+    largest, bar = float(np.log(len(label_names))), None
+    if len(uncertainty):
+        bar = ColourBar("uncertainty [nats]", largest)
+        note += (
+            " The map on the right shows where the network hesitates: dark where it is sure of the label, yellow where "
+            f"all labels are equally likely ({largest:.2f} nats); look at these places before you trust the labels."
+        )
+        for row, entropy in enumerate(uncertainty):
+            rows[row].append((caption("uncertainty", row), colour_values(resize_map(entropy, side_px), largest)))
+    alt = "Outlines of true and predicted labels over test images"
+    return Exhibit("Outlines", alt, draw_panels(rows, legend, bar), note)
 
 
 def show_particles(

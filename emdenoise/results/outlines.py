@@ -60,21 +60,28 @@ def draw_outlines(image: FloatImage, layers: Sequence[Outlines], longer_side_px:
     >>> picture[..., 0].tolist()[2]
     [0, 255, 0, 255, 0]
     """
-    scale = 1.0 if longer_side_px is None else longer_side_px / max(image.shape)
-    height, width = (max(1, round(scale * side)) for side in image.shape)
+    shown = resize_map(image, longer_side_px)
+    height, width = shown.shape
+    is_smaller = max(shown.shape) < max(image.shape)
     low, high = np.percentile(image, GREY_PERCENTILES)
-    shown = _shrink(image, height, width) if scale < 1 else _enlarge(image, height, width)
     grey = np.clip((shown - low) / (high - low if high > low else 1.0), 0, 1)
     picture = np.repeat((255 * grey).round().astype(np.uint8)[..., None], 3, axis=-1)
     num_more = max(height, width) // PX_PER_LINE_WIDTH
     for regions, colour, is_wide in layers:
-        if scale < 1:
+        if is_smaller:
             is_line = _shrink(find_boundaries(regions, mode="inner"), height, width) > 0
         else:
             is_line = find_boundaries(_enlarge(regions, height, width), mode="inner")
         iterations = num_more + is_wide
         picture[ndimage.binary_dilation(is_line, iterations=iterations) if iterations else is_line] = colour
     return picture
+
+
+def resize_map(image: npt.NDArray[Any], longer_side_px: int | None) -> npt.NDArray[Any]:
+    """Repeat or average pixels so that the longer side has this many, as in `draw_outlines`; None leaves the image."""
+    scale = 1.0 if longer_side_px is None else longer_side_px / max(image.shape)
+    height, width = (max(1, round(scale * side)) for side in image.shape)
+    return _shrink(image, height, width) if scale < 1 else _enlarge(image, height, width)
 
 
 def _enlarge(image: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:

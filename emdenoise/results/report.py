@@ -104,9 +104,9 @@ def write_report(
     choices = {name: choice for name, choice in test.results["choices"].items() if name in scores["methods"]}
     given = next((name for name in scores["methods"] if name not in choices and name != "network"), None)
     best = find_best(scores, words.main_metric, choices)
-    classical = [name for name in choices if name != best]
+    hidden = [*(name for name in choices if name != best), "uncertainty"]
     picture = draw_pictures(
-        {name: images for name, images in pictures.items() if name not in classical},
+        {name: images for name, images in pictures.items() if name not in hidden},
         test.results["captions"],
         colours,
     )
@@ -160,7 +160,10 @@ def _show_labels(
         return []
     images, truth = pictures[words.image], list(pictures)[-1]
     masks = {name: pictures[name] for name in ("network", best) if name is not None}
-    exhibits = [show_outlines(images, masks | {truth: pictures[truth]}, results["captions"], results["label_names"])]
+    masks_and_truth, uncertainty = masks | {truth: pictures[truth]}, pictures.get("uncertainty", ())
+    exhibits = [
+        show_outlines(images, masks_and_truth, results["captions"], results["label_names"], uncertainty=uncertainty)
+    ]
     if particles is not None:
         found = show_particles(images, masks, particles.shown, results["label_names"], particles.tally)
         exhibits += [found, show_sizes(particles.tally)]

@@ -1,6 +1,6 @@
 """`emdenoise export`: writes a trained network for inference engines, and says what that costs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from emdenoise.tools.trained import load_trained
 if TYPE_CHECKING:
     from emdenoise.evaluation.agreement import Agreement
     from emdenoise.models.checkpoints import TrainedModel
+    from emdenoise.models.contract import Views
     from emdenoise.workloads.contract import Workload
 
 DESCRIPTION_FILE = "export.json"
@@ -26,7 +27,6 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     """Write a trained network for OpenVINO or ONNX, and say what it loses against Keras on validation images."""
     from emdenoise.dataset.record_file import RecordFile
     from emdenoise.files.atomic import hash_file, open_scratch, write_json
-    from emdenoise.models.contract import Views
     from emdenoise.models.export import FORMATS, export_network
     from emdenoise.results.preconditions import check_data
     from emdenoise.workloads import WORKLOADS
@@ -36,6 +36,9 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
         raise SettingsError(f"--export_format is {export_format}; known formats are {', '.join(FORMATS)}; give one.")
     chosen = FORMATS[export_format]
     config, trained = load_trained(model_dir)
+    views = trained.network.views
+    network = replace(trained.network, views=replace(views, dropout_passes=0))  # engines have no dropout
+    trained = replace(trained, network=network)
     workload = WORKLOADS[config.workload]
     if len(workload.inputs) > 1 or workload.head.kind == "complex":
         raise SettingsError(
@@ -61,15 +64,25 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     for precision, agreement in agreements.items():
         verdict = "good" if agreement.is_good else "not good"
         progress.say(f"{export_format}, {precision}: {verdict}; {agreement.describe()}, {agreement.num_images} images.")
-    if trained.network.views != Views():
-        progress.say(
-            f"{chosen.file_name} holds the network alone; average its answers over the views in {DESCRIPTION_FILE}, "
-            "as `emdenoise predict` and this comparison do."
-        )
+    _say_what_is_missing(chosen.file_name, views, progress)
     exact = agreements.get("float32")
     if exact is not None and not exact.is_good:
         return Outcome(f"REFUSED: {exact.describe()}; do not use it.", exit_code=EXIT_REFUTED)
     return Outcome(f"Wrote {', '.join([*files, DESCRIPTION_FILE])} to {export_dir}.")
+
+
+def _say_what_is_missing(file_name: str, views: "Views", progress: Progress) -> None:
+    """Say what `predict` does and the exported network does not."""
+    if views.dropout_passes:
+        progress.say(
+            f"{file_name} answers without dropout, and so does Keras in this comparison; `emdenoise predict` answers "
+            f"with the mean over {views.dropout_passes} passes of dropout."
+        )
+    if views.need_whole_images:
+        progress.say(
+            f"{file_name} holds the network alone; average its answers over the views in {DESCRIPTION_FILE}, "
+            "as `emdenoise predict` and this comparison do."
+        )
 
 
 def _read_examples(data_dir: Path, workload: "Workload", step_px: int) -> list[Any]:

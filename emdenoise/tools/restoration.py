@@ -10,6 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
@@ -74,7 +75,7 @@ class TrainedNetwork:
 
     def __init__(self, settings: RunConfig, trained: "TrainedModel") -> None:
         from emdenoise.models.fusion import fuse_upsampling
-        from emdenoise.models.tiling import TiledMethod, run_keras
+        from emdenoise.models.tiling import TiledMethod
         from emdenoise.sources import SOURCES
 
         inputs, self.head = trained.network.inputs, trained.ports.head
@@ -86,7 +87,8 @@ class TrainedNetwork:
         self.pixel_size_angstrom = source.find_pixel_size(settings)
         self.label_names = source.label_names(settings) if self.head.kind == "labels" else []
         self._input = inputs[0]
-        self._method = TiledMethod(trained.network, self.head, run_keras(fuse_upsampling(trained.network.model)))
+        fused = replace(trained.network, model=fuse_upsampling(trained.network.model))
+        self._method = TiledMethod(fused, self.head)
 
     def __repr__(self) -> str:
         size = self.pixel_size_angstrom

@@ -20,10 +20,11 @@ from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case
 from emdenoise.evaluation.metrics.masks import count_confusion
+from emdenoise.evaluation.metrics.uncertainty import ERROR_AUROC, error_auroc
 from emdenoise.evaluation.particle_tally import ParticleTally, ReportedParticles
 from emdenoise.evaluation.particles import Particles
 from emdenoise.evaluation.scoring import ImageScores, score_method
-from emdenoise.evaluation.throughput import Latency, Method, measure_latency
+from emdenoise.evaluation.throughput import Latency, Method, UncertainMethod, measure_latency
 from emdenoise.progress import Progress
 from emdenoise.workloads.contract import Workload
 
@@ -151,7 +152,9 @@ def evaluate(
         pictures=pictures,
         captions=captions,
         colours={
-            name: workload.head.colours for name in pictures if workload.is_restoration or name != workload.inputs[0]
+            name: workload.head.colours
+            for name in pictures
+            if workload.is_restoration or name not in (workload.inputs[0], "uncertainty")
         }
         | {workload.inputs[0]: "gray"},
         details={"main_metric": workload.main_metric, **labels},
@@ -223,8 +226,18 @@ def _take_pictures(
     if FIELDS[workload.truth].kind == "labels":
         wrong = [(found != true).astype(np.uint8) for found, true in zip(pictures["network"], truth, strict=True)]
         pictures["errors"], captions["errors"] = wrong, [f"errors  {errors.mean():.1%}" for errors in wrong]
+        if isinstance(methods["network"], UncertainMethod):
+            maps = [methods["network"].measure_uncertainty(sample)[0] for sample in samples]
+            pictures["uncertainty"] = maps
+            captions["uncertainty"] = [_caption_map(*pair) for pair in zip(maps, wrong, strict=True)]
     pictures[workload.truth] = [_show(image) for image in truth]
     return pictures, captions
+
+
+def _caption_map(uncertainty: npt.NDArray[np.float32], is_wrong: npt.NDArray[Any]) -> str:
+    """Say how well the uncertainty of the pixels of an image shows the errors; nothing where there are none."""
+    (area,) = error_auroc(uncertainty[None], is_wrong[None] > 0)
+    return "uncertainty" if np.isnan(area) else f"uncertainty  {ERROR_AUROC.caption.format(area)}"
 
 
 def _show(image: npt.NDArray[Any]) -> npt.NDArray[Any]:

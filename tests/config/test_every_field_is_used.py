@@ -404,6 +404,7 @@ UNET = {
     "filters": (4, 8),
     "bottom_filters": 12,
     "dropout": 0.5,
+    "dropout_passes": 8,
     "initializer": "he_normal",
     "long_sides_px": (64,),
     "symmetries": True,
@@ -421,7 +422,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"stem_px": 2, "filters": (4, 8)},
         SHARED_BY_NETWORKS
         | {"batch_norm_momentum": 0.5, "stem_px": 4, "kernel_cells": 1, "filters": (4, 6), "blocks": 2}
-        | {"initializer": "he_uniform"},
+        | {"initializer": "he_uniform", "dropout": 0.5, "dropout_passes": 8},
     ),
     "dncnn": ({"depth": 3, "filters": 4}, LIKE_DNCNN | {"batch_norm_momentum": 0.5}),
     "class_aware_fcn": ({"depth": 3, "filters": 4}, LIKE_DNCNN),

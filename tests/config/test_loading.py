@@ -130,6 +130,17 @@ def test_a_date_is_text(load: Any) -> None:
             "model: {name: unet, long_sides_px: [256, 500]}",
             r"model\.long_sides_px is 500; network unet needs a multiple of 8",
         ),
+        (
+            "model: {name: resunet, dropout_passes: 20}",
+            r"^[^:]*: model\.dropout_passes is 20, but dropout is 0; set dropout above 0",
+        ),
+        (
+            "model: {name: unet, dropout: 0.1, dropout_passes: -1}",
+            r"model\.dropout_passes is -1; it must be at least 0",
+        ),
+        ("model: {name: resunet, dropout: 1}", r"model\.dropout is 1; it must be less than 1"),
+        ("model: {name: dncnn, dropout: 0.1}", r"model\.dropout is not a setting"),
+        ("model: {name: dncnn, dropout_passes: 20}", r"model\.dropout_passes is not a setting"),
         ("model: {name: dncnn, long_sides_px: [0]}", r"model\.long_sides_px\.0 is 0; it must be at least 16"),
         ("data: {validation_fraction: 0.5, test_fraction: 0.5}", r"leave no images for training"),
         ("data: {source: imagenet}", r'data\.source is "imagenet"; it must be one of graphene, crystals, em_'),
@@ -204,6 +215,15 @@ def test_views_of_a_network_change_the_hash_and_their_defaults_leave_it_as_it_wa
     assert not {"long_sides_px", "symmetries"} & set(before["model"])
     written = [load(text) for text in ("model: {long_sides_px: [256, 512]}", "model: {symmetries: true}")]
     assert len({hash_settings(config) for config in (RunConfig(), *written)}) == 3
+    assert [load(yaml.safe_dump(config.model_dump(mode="json"))) for config in written] == written
+
+
+def test_dropout_changes_the_hash_and_none_of_it_leaves_the_hash_as_it_was(load: Any) -> None:
+    resunet, passes = load("model: {name: resunet}"), load("model: {name: unet, dropout: 0.1, dropout_passes: 9}")
+    assert not {"dropout", "dropout_passes"} & set(resunet.model_dump(mode="json")["model"])
+    assert "dropout_passes" not in RunConfig().model_dump(mode="json")["model"]
+    written = [load("model: {name: resunet, dropout: 0.1}"), load("model: {name: unet, dropout: 0.1}"), passes]
+    assert len({hash_settings(config) for config in (RunConfig(), resunet, *written)}) == 5
     assert [load(yaml.safe_dump(config.model_dump(mode="json"))) for config in written] == written
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.fields import FIELDS, Kind
 from emdenoise.dataset.record import Record
@@ -32,6 +33,8 @@ LABEL_NAMES = ["ground", "particle", "rare"]
 REGION_NAMES = ["lattice", "defect"]
 COMPARES_SIZES_ALONE = ("median_diameter_error", "size_distance")
 """Of two results that are both wrong everywhere, either may have sizes that are nearer to the true ones."""
+JUDGES_UNCERTAINTY = ("error_auroc",)
+"""Judges what a method says of its errors, not how many there are."""
 NUM_IMAGES = 3
 PIXEL_SIZE_ANGSTROM = 0.15
 
@@ -54,6 +57,24 @@ def draw_instances() -> np.ndarray:
     return np.stack([ndimage.label(mask)[0] for mask in draw_truth("labels")[0]]).astype(np.int32)
 
 
+def draw_uncertainty() -> np.ndarray:
+    """Draw how uncertain each label is."""
+    return make_generator(1, "test").random((NUM_IMAGES, 64, 64), dtype=np.float32)
+
+
+class Oracle:
+    """Knows the truth of the first images, and is not sure of it."""
+
+    def __init__(self, truth: np.ndarray) -> None:
+        self.truth = truth
+
+    def __call__(self, sample: Sample) -> np.ndarray:
+        return self.truth[: len(sample["noisy"])]
+
+    def measure_uncertainty(self, sample: Sample) -> np.ndarray:
+        return draw_uncertainty()[: len(sample["noisy"])]
+
+
 def disturb(truth: np.ndarray, kind: Kind, level: float) -> np.ndarray:
     """Add noise: Gaussian of this standard deviation, or labels of this share of the pixels drawn anew."""
     rng = make_generator(0, "test")
@@ -74,6 +95,7 @@ def make_case(kind: Kind, level: float, images: slice = slice(None)) -> Case:
         np.full(NUM_IMAGES, PIXEL_SIZE_ANGSTROM)[images],
         mask=draw_truth("labels")[0][images],
         instances=draw_instances()[images],
+        uncertainty=draw_uncertainty()[images],
     )
 
 
@@ -107,6 +129,8 @@ def test_there_is_one_float64_score_of_each_image_by_name_and_by_label(metric: M
 def test_the_truth_scores_best_and_noise_worsens_every_image(metric: Metric, kind: Kind) -> None:
     sign = 1 if metric.is_larger_better else -1
     by_noise = [sign * collect(metric, kind, level)[metric.name] for level in (0, 0.1, 0.3, 3)]
+    if metric.name in JUDGES_UNCERTAINTY:
+        return
     for better, worse in pairwise(by_noise):
         assert (better >= worse).all() or metric.name in COMPARES_SIZES_ALONE
     assert (by_noise[0] > by_noise[-1]).all()
@@ -138,6 +162,10 @@ def test_what_is_not_in_an_image_has_no_score(metric: Metric, kind: Kind) -> Non
     if metric.name == "atom_error_angstrom":
         even = np.full_like(draw_truth(kind)[0], 0.5)
         assert np.isnan(metric.collect(replace(make_case(kind, 0), result=even))[metric.name]).all()
+    if metric.name in JUDGES_UNCERTAINTY:
+        truth = draw_truth(kind)[0]
+        for result in (truth, 1 - truth):
+            assert np.isnan(metric.collect(replace(make_case(kind, 0), result=result))[metric.name]).all()
     if metric.needs_label == "defect":
         mask = draw_truth("labels")[0]
         mask[1] = 0
@@ -148,14 +176,14 @@ def test_what_is_not_in_an_image_has_no_score(metric: Metric, kind: Kind) -> Non
 @every_metric
 def test_a_metric_that_lacks_what_it_needs_says_so(metric: Metric) -> None:
     if metric.needs:
-        case = replace(make_case(metric.kinds[0], 0.1), atoms=None, mask=None, instances=None)
+        case = replace(make_case(metric.kinds[0], 0.1), atoms=None, mask=None, instances=None, uncertainty=None)
         with pytest.raises(ValueError, match="the metric names"):
             metric.collect(case)
 
 
-@pytest.mark.parametrize("missing", ["nothing", "atoms", "mask", "instances", "label"])
+@pytest.mark.parametrize("missing", ["nothing", "atoms", "mask", "instances", "label", "uncertainty"])
 @EVERY_KIND
-def test_it_is_computed_where_the_records_have_what_it_needs_and_nowhere_else(
+def test_it_is_computed_where_records_and_method_have_what_it_needs_and_nowhere_else(
     metric: Metric, kind: Kind, missing: str, tmp_path: Path
 ) -> None:
     truth, atoms = draw_truth(kind)
@@ -180,7 +208,7 @@ def test_it_is_computed_where_the_records_have_what_it_needs_and_nowhere_else(
     write_records(tmp_path / "test.h5", records, attributes={"mask_labels": json.dumps(label_names)})
     with RecordFile(tmp_path / "test.h5") as file:
         scores = score_method(
-            lambda sample: truth[: len(sample["noisy"])],
+            Oracle(truth).__call__ if missing == "uncertainty" else Oracle(truth),
             file,
             ["noisy"],
             names[0],

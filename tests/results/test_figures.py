@@ -11,9 +11,11 @@ from PIL import Image
 
 from emdenoise.results import figures
 from emdenoise.results.figures import (
+    ColourBar,
     Panel,
     Point,
     choose_colours,
+    colour_values,
     draw_comparison,
     draw_dose_curves,
     draw_learning_curve,
@@ -186,6 +188,15 @@ def test_panels_keep_every_pixel_of_their_pictures() -> None:
     row = int(np.flatnonzero((shown[:, 0] == (1, 2, 3)).all(axis=-1))[0])
     for picture, left in zip(pictures, (0, 414), strict=True):
         assert np.array_equal(shown[row : row + 40, left : left + 400], picture)
+
+
+def test_panels_have_a_colour_bar_from_zero_to_the_largest_value(drawn: list[Figure]) -> None:
+    picture = colour_values(np.linspace(0, 2, 400)[None].repeat(40, axis=0), 2)
+    shown = read_png(draw_panels([[("map", picture)]], {"true": (255, 0, 0)}, ColourBar("uncertainty [nats]", 2)))
+    (axis,) = drawn[0].axes
+    assert axis.get_xlim() == (0, 2)
+    assert "uncertainty [nats]" in [text.get_text() for text in drawn[0].texts]
+    assert {tuple(colour) for colour in picture[0]} <= {tuple(colour) for colour in shown.reshape(-1, 3)}
 
 
 @pytest.mark.parametrize("number", [1, 5, 40])

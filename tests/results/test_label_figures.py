@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 
 from emdenoise.evaluation.particle_tally import ParticleTally
 from emdenoise.results import label_figures
@@ -17,6 +18,7 @@ from emdenoise.results.label_figures import (
 SHAPE = (40, 60)
 LABELS = ["background", "particle"]
 IMAGES = [np.zeros(SHAPE, np.float32)]
+VIRIDIS = colormaps["viridis"](range(256), bytes=True)[:, :3].tolist()
 
 
 def draw_squares(*squares: tuple[int, int, int]) -> np.ndarray:
@@ -38,7 +40,7 @@ TALLY.add(MASK == 1, TRUE, 20.0)
 def panels(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, np.ndarray]]]:
     """Keep the rows that are drawn."""
     kept: list[list[tuple[str, np.ndarray]]] = []
-    monkeypatch.setattr(label_figures, "draw_panels", lambda rows, legend: kept.extend(rows) or b"PNG")
+    monkeypatch.setattr(label_figures, "draw_panels", lambda rows, legend, bar=None: kept.extend(rows) or b"PNG")
     return kept
 
 
@@ -74,6 +76,23 @@ def test_two_labels_are_drawn_over_each_other_and_more_beside_the_truth(
     colours = label_figures.choose_colours(2)
     assert [[has(picture, colour) for colour in colours] for _, picture in panels[0]] == [[True, False], [True, True]]
     assert "but for vacuum" in exhibit.note
+
+
+def test_a_map_of_the_uncertainty_lies_beside_the_outlines_in_the_colours_of_its_bar(
+    panels: list[list[tuple[str, np.ndarray]]],
+) -> None:
+    uncertainty = np.zeros(SHAPE, np.float32)
+    uncertainty[:, :30] = np.log(2)
+    masks = {"network": [MASK], "mask": [(TRUE > 0).astype(np.uint8)]}
+    captions = {"uncertainty": ["uncertainty  AUROC 0.93"]}
+    exhibit = show_outlines(IMAGES, masks, captions, LABELS, uncertainty=[uncertainty])
+    assert [title for title, _ in panels[0]] == ["network", "uncertainty  AUROC 0.93"]
+    outlines, shown = (picture for _, picture in panels[0])
+    assert shown.shape == outlines.shape
+    left, right = shown[:, : shown.shape[1] // 2 - 20], shown[:, shown.shape[1] // 2 + 20 :]
+    assert [np.unique(half.reshape(-1, 3), axis=0).tolist() for half in (left, right)] == [[VIRIDIS[255]], [VIRIDIS[0]]]
+    assert "equally likely (0.69 nats)" in exhibit.note
+    assert "nats" not in show_outlines(IMAGES, masks, captions, LABELS).note
 
 
 def test_sizes_are_told_in_words() -> None:

@@ -255,7 +255,8 @@ def test_a_report_of_labels_shows_outlines_particles_and_sizes(
     record = read_record(folder, "test")
     test = record.model_copy(update={"results": record.results | {"label_names": ["background", "particle"]}})
     mask = np.pad(np.ones((6, 6), np.uint8), 8)
-    images = {"noisy": mask.astype(np.float32), "gaussian": mask, "median": mask, "network": mask, "mask": mask}
+    images = {"noisy": mask.astype(np.float32), "gaussian": mask, "median": mask, "network": mask}
+    images |= {"uncertainty": 0.3 * mask.astype(np.float32), "mask": mask}
     tally = ParticleTally()
     tally.add(mask == 1, mask.astype(np.int32), np.nan)
     write_report(
@@ -273,3 +274,4 @@ def test_a_report_of_labels_shows_outlines_particles_and_sizes(
         assert any((alt or "").startswith(words) for alt in images_shown)
     assert "the network found 1 of 1 particles, missed 0 and invented 0." in page.text
     assert "Kolmogorov-Smirnov distance of the two is 0.000" in page.text
+    assert "The map on the right shows where the network hesitates" in page.text

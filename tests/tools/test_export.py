@@ -19,6 +19,7 @@ from emdenoise.errors import (
 from emdenoise.evaluation.agreement import Agreement
 from emdenoise.files.atomic import hash_file
 from emdenoise.models.checkpoints import load_model
+from emdenoise.models.contract import Views
 from emdenoise.models.export import FORMATS
 from emdenoise.progress import SilentProgress
 from emdenoise.tools import export as export_module
@@ -98,6 +99,21 @@ def test_an_export_that_loses_too_much_is_refused_and_says_so(
     assert outcome.exit_code == EXIT_REFUTED
     assert outcome.message == "REFUSED: PSNR loss 0.0123 dB, at most 0.01 allowed; do not use it."
     assert not json.loads((tmp_path / "export.json").read_text())["precisions"]["float32"]["is_good"]
+
+
+def test_an_export_of_a_network_with_dropout_at_test_time_says_that_the_engine_has_none(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    config, model = export_module.load_trained(trained / "model_dir")
+    model = replace(model, network=replace(model.network, views=Views(dropout_passes=3)))
+    monkeypatch.setattr(export_module, "load_trained", lambda folder: (config, model))
+    said: list[str] = []
+    monkeypatch.setattr(SilentProgress, "say", lambda progress, message: said.append(message))
+    assert run_export(trained, tmp_path, "openvino").exit_code == 0
+    assert [line for line in said if "answers without dropout" in line and "mean over 3 passes" in line]
+    assert not [line for line in said if "average its answers over the views" in line]
+    assert json.loads((tmp_path / "export.json").read_text())["views"]["dropout_passes"] == 0
 
 
 def test_a_network_of_several_images_is_refused_in_one_line(

@@ -17,6 +17,7 @@ from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.evaluation.throughput import NUM_PASSES, Latency, Method
 from emdenoise.progress import SilentProgress
+from emdenoise.results.tables import make_table, summarise_scores
 from emdenoise.workloads.contract import Workload
 from emdenoise.workloads.denoise import DENOISE
 from emdenoise.workloads.evaluate import Evaluation, choose_pictures, evaluate, find_black_level
@@ -211,6 +212,48 @@ def test_wrong_pixels_are_shown_and_counted(segmentation: Evaluation) -> None:
     for caption, mask in zip(segmentation.captions["errors"], segmentation.pictures["mask"], strict=True):
         assert caption == f"errors  {mask.mean():.1%}"
     assert segmentation.colours == {"noisy": "gray", "network": "labels", "errors": "labels", "mask": "labels"}
+
+
+class HalfSure:
+    """Calls everything dark, and is half as sure of bright pixels."""
+
+    def __init__(self, truth: RecordFile) -> None:
+        self.bright = {
+            image.tobytes(): mask for image, mask in zip(truth.read("noisy"), truth.read("mask"), strict=True)
+        }
+
+    def __call__(self, sample: Sample) -> np.ndarray:
+        return call_everything_dark(sample)
+
+    def measure_uncertainty(self, sample: Sample) -> np.ndarray:
+        masks = [self.bright[image.tobytes()] for image in sample["noisy"][..., 0]]
+        return (0.2 + 0.2 * np.stack(masks)).astype(np.float32)
+
+
+def test_the_uncertainty_of_a_network_is_scored_and_shown_and_other_methods_have_no_such_score(
+    tiny_config: Callable[..., RunConfig], drawn_files: Files
+) -> None:
+    changes: dict[str, Any] = {"workload": "segment", "training": {"loss": "dice_cross_entropy"}}
+    config = tiny_config(**changes, evaluation={"baselines": ["otsu"], "num_pictures": 2})
+    evaluation = run(config, HalfSure(drawn_files["test"]), drawn_files, workload=SEGMENT)
+    has_bright = drawn_files["test"].read("mask").any(axis=(1, 2))
+    assert has_bright.any()
+    assert np.array_equal(
+        evaluation.methods["network"].metrics["error_auroc"], np.where(has_bright, 1.0, np.nan), equal_nan=True
+    )
+    assert "error_auroc" not in evaluation.methods["otsu"].metrics
+    assert list(evaluation.pictures)[-2:] == ["uncertainty", "mask"]
+    for shown, mask in zip(evaluation.pictures["uncertainty"], evaluation.pictures["mask"], strict=True):
+        assert np.array_equal(shown, np.float32(0.2) + np.float32(0.2) * mask)
+    expected = ["uncertainty  AUROC 1.00" if mask.any() else "uncertainty" for mask in evaluation.pictures["mask"]]
+    assert evaluation.captions["uncertainty"] == expected
+    assert "uncertainty" not in evaluation.colours
+    scores = summarise_scores(config, evaluation.methods, drawn_files["test"].read_text("specimen"))
+    heading, otsu, network = make_table(scores)
+    column = heading.index("AUROC of errors")
+    assert otsu[column] == "–"
+    assert network[column].startswith("1.000")
+    assert "error_auroc" not in scores["differences"]["otsu"]
 
 
 @given(num_images=st.integers(1, 300), num_wanted=st.integers(1, 32))

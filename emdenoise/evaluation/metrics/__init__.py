@@ -1,7 +1,7 @@
 """METRICS: the scores by name. A new one is a module, or a part of one, and a line here.
 
-The functions `mse`, `mse_inside`, `psnr`, `ssim`, `dice_per_label`, `iou_per_label` and `score_atoms` may be used on
-their own.
+The functions `mse`, `mse_inside`, `psnr`, `ssim`, `dice_per_label`, `iou_per_label`, `error_auroc` and `score_atoms`
+may be used on their own.
 """
 
 from emdenoise.dataset.fields import Kind
@@ -20,12 +20,14 @@ from emdenoise.evaluation.metrics.instances import (
 )
 from emdenoise.evaluation.metrics.intensity import MSE, PSNR, SSIM, mse, psnr, ssim
 from emdenoise.evaluation.metrics.masks import DICE, IOU, dice_per_label, iou_per_label
+from emdenoise.evaluation.metrics.uncertainty import ERROR_AUROC, error_auroc
 
 __all__ = [
     "METRICS",
     "Case",
     "Metric",
     "dice_per_label",
+    "error_auroc",
     "find_metric",
     "iou_per_label",
     "list_metrics",
@@ -48,6 +50,7 @@ METRICS: dict[str, Metric] = {
     "false_atoms_per_nm2": FALSE_ATOMS,
     "dice": DICE,
     "iou": IOU,
+    "error_auroc": ERROR_AUROC,
     "ap50_coco": AP50_COCO,
     "ap75_coco": AP75_COCO,
     "ap50_emps": AP50_EMPS,

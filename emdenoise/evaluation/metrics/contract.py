@@ -36,6 +36,8 @@ class Case:
         True number of the particle of each pixel, 0 for none.
     data_ranges : ndarray of float64, shape (num_images,), or None
         Range of the truth where its source states it, else NaN or None: stored intensities are in [0, 1].
+    uncertainty : ndarray of float32, shape (num_images, height, width), or None
+        Of the label of each pixel, as `UncertainMethod` measures it.
     """
 
     result: npt.NDArray[Any]
@@ -47,6 +49,7 @@ class Case:
     mask: npt.NDArray[np.uint8] | None = None
     instances: npt.NDArray[np.int32] | None = None
     data_ranges: Scores | None = None
+    uncertainty: npt.NDArray[np.float32] | None = None
     _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
@@ -91,7 +94,8 @@ class Metric:
     factor : float
         From the score to the unit that is shown.
     needs : tuple of str
-        What the records must have besides the truth: ``atoms``, ``mask``, ``instances``.
+        What the records must have besides the truth: ``atoms``, ``mask``, ``instances``; ``uncertainty``, which the
+        method must measure.
     needs_label : str
         Label that their masks must know; empty for any.
     is_by_label : bool
