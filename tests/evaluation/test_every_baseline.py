@@ -1,6 +1,7 @@
 """What holds for every entry of BASELINES: of its kind, fitted to examples, a method like a network."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 
@@ -171,6 +172,23 @@ def test_it_finds_discs_of_either_polarity_in_counting_noise(name: str, is_brigh
     scores = score_masks(fit(name, is_bright)(as_sample(noisy)), mask, LABEL_NAMES)
     assert scores["dice_disc"].min() > 0.9
     assert scores["dice_ground"].min() > 0.9
+
+
+def draw_either_polarity(seed: int) -> Examples:
+    """Draw images of one disc each: small or larger than half of the image, darker or brighter than the ground."""
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    discs = [(radius_px, is_bright) for radius_px in (9, 27) for is_bright in (False, True)]
+    mask = np.stack([(rows**2 + columns**2 <= radius_px**2).astype(np.uint8) for radius_px, _ in discs])
+    is_bright = np.array([bright for _, bright in discs])[:, None, None]
+    noisy = make_generator(seed, "test").poisson(np.where(mask == is_bright, 90, 30)) / 120
+    return Examples(as_sample(noisy.astype(np.float32)), mask, LABEL_NAMES)
+
+
+@every_segmentation
+def test_it_finds_discs_of_either_polarity_and_any_size_in_one_set(name: str) -> None:
+    tuning, test = draw_either_polarity(0), draw_either_polarity(1)
+    method = fit_baselines([name], replace(tuning, read_training=lambda: draw_either_polarity(2)))[name]
+    assert score_masks(method(test.inputs), test.truth, LABEL_NAMES)["dice_disc"].min() > 0.9
 
 
 @every_segmentation

@@ -20,6 +20,9 @@ BLOCKS_PX = (15, 31, 63, 127)
 """Blocks that a local threshold takes its mean from [px]."""
 OFFSETS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 """Local thresholds above the local mean, in standard deviations of the image."""
+LEAST_GAIN = 0.01
+"""Turning the polarity of each image by its border must gain more than this in Dice; a border that shows as much of one
+region as of another tells nothing."""
 
 MAX_ASSIGNMENTS = 4096
 """Ways to give labels to regions that are tried: all ways for four regions and eight labels."""
@@ -129,8 +132,8 @@ def split_regions(feature: FloatImage, num_regions: int, offset: float | None) -
 
 def _list_views(flattenings: Sequence[float | None], blocks: Sequence[int | None]) -> Iterator[View]:
     maps = [*((smooth_px, None) for smooth_px in SMOOTHINGS_PX), *TEXTURES_PX]
-    for flatten_px, (smooth_px, texture_px), block_px in product(flattenings, maps, blocks):
-        yield View(flatten_px, smooth_px, texture_px, block_px)
+    for is_turned, flatten_px, (smooth_px, texture_px), block_px in product((False, True), flattenings, maps, blocks):
+        yield View(flatten_px, smooth_px, texture_px, block_px, is_turned)
 
 
 def _choose_threshold(
@@ -148,10 +151,11 @@ def _choose_threshold(
             for is_by_area in (False, True):
                 scores = score_assignments(_sort_by_area(counts) if is_by_area else counts, assignments)
                 index = int(scores.argmax())
-                if scores[index] > best[0]:
+                score = scores[index] - LEAST_GAIN * view.is_turned
+                if score > best[0]:
                     labels = tuple(assignments[index].tolist())
                     fixed = (images.black_level, images.frequent_label)
-                    best = scores[index], ThresholdSegmenter(view, num_regions, offset, labels, is_by_area, *fixed)
+                    best = score, ThresholdSegmenter(view, num_regions, offset, labels, is_by_area, *fixed)
     if best[1] is None:
         raise ValueError("there is nothing to choose from")
     return OfDetectorImage(best[1])

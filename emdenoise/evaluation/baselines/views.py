@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.feature import multiscale_basic_features
-from skimage.filters import threshold_local
+from skimage.filters import threshold_local, threshold_otsu
 
 from emdenoise.arrays import FloatImage, Mask, describe
 from emdenoise.evaluation.baselines.contract import Examples
@@ -13,6 +13,9 @@ from emdenoise.evaluation.baselines.preparation import estimate_electrons, flatt
 
 TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0, 16.0))
 """Fineness of a texture, and over which length its strength is measured [px]."""
+
+BORDER_PX = 4
+"""Width of the border that the polarity is decided from [px]."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,15 @@ class View:
         Length over which the strength of the texture is measured [px]; None takes the intensity.
     block_px : int or None
         Block whose weighted mean is taken off [px]; None takes off nothing.
+    is_turned : bool
+        Whether the quantity is turned so that most of the border is low; see `turn_polarity`.
     """
 
     flatten_px: float | None
     smooth_px: float
     texture_px: float | None
     block_px: int | None = None
+    is_turned: bool = False
 
     def compute(self, image: FloatImage) -> FloatImage:
         """Compute the quantity of a repaired image, both of shape (height, width)."""
@@ -96,6 +102,8 @@ class View:
             feature = gaussian_filter(image, self.smooth_px)
         else:
             feature = measure_texture(image, self.smooth_px, self.texture_px)
+        if self.is_turned:
+            feature = turn_polarity(feature)
         if self.block_px is None:
             return feature
         spread = feature.std()
@@ -105,14 +113,42 @@ class View:
     def describe(self) -> str:
         """Say in words what is computed."""
         beam = "beam left in" if self.flatten_px is None else f"beam flattened over {self.flatten_px:g} px"
+        turned = ", the border low" if self.is_turned else ""
         if self.texture_px is None:
-            return f"{beam}, intensity smoothed over {self.smooth_px:g} px"
-        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px"
+            return f"{beam}, intensity smoothed over {self.smooth_px:g} px{turned}"
+        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px{turned}"
 
 
 def is_even(image: FloatImage) -> bool:
     """Say whether an image is even up to rounding."""
     return bool(np.ptp(image) <= 1e-6 * np.abs(image).max())
+
+
+def turn_polarity(feature: FloatImage) -> FloatImage:
+    """Change the sign of a quantity where most of the border is above Otsu's threshold.
+
+    Objects are what the border has less of, so they have high values, whether they are darker or brighter.
+
+    Parameters
+    ----------
+    feature : ndarray of float32, shape (height, width)
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width)
+
+    Examples
+    --------
+    >>> dark = np.ones((32, 32), np.float32)
+    >>> dark[8:24, 8:24] = 0
+    >>> float(turn_polarity(dark)[16, 16]), float(turn_polarity(dark)[0, 0])
+    (-0.0, -1.0)
+    """
+    if is_even(feature):
+        return feature
+    is_border = np.ones(feature.shape, bool)
+    is_border[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
+    return -feature if np.median(feature[is_border]) > threshold_otsu(feature) else feature
 
 
 def repair(image: FloatImage, black_level: float) -> FloatImage:
