@@ -14,7 +14,7 @@ from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.baselines import Examples, fit_baselines
-from emdenoise.evaluation.baselines.forest import NUM_TRAINING_IMAGES
+from emdenoise.evaluation.baselines.classifiers import NUM_TRAINING_IMAGES
 from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case

@@ -9,7 +9,15 @@ from skimage.filters import threshold_multiotsu
 
 from emdenoise.arrays import FloatImage, Mask
 from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
-from emdenoise.evaluation.baselines.views import TEXTURES_PX, TuningImages, View, is_even, prepare_images, repair
+from emdenoise.evaluation.baselines.views import (
+    LEAST_GAIN,
+    TEXTURES_PX,
+    TuningImages,
+    View,
+    is_even,
+    prepare_images,
+    repair,
+)
 from emdenoise.evaluation.metrics.masks import Counts, count_regions, score_assignments
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 16.0, 64.0)
@@ -20,10 +28,6 @@ BLOCKS_PX = (15, 31, 63, 127)
 """Blocks that a local threshold takes its mean from [px]."""
 OFFSETS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 """Local thresholds above the local mean, in standard deviations of the image."""
-LEAST_GAIN = 0.01
-"""Turning the polarity of each image by its border must gain more than this in Dice; a border that shows as much of one
-region as of another tells nothing."""
-
 MAX_ASSIGNMENTS = 4096
 """Ways to give labels to regions that are tried: all ways for four regions and eight labels."""
 

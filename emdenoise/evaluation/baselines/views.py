@@ -16,6 +16,11 @@ TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0
 
 BORDER_PX = 4
 """Width of the border that the polarity is decided from [px]."""
+POLARITY_PX = 2.0
+"""Standard deviation of the smoothing before the polarity of an image is decided [px]."""
+LEAST_GAIN = 0.01
+"""Turning the polarity of each image by its border must gain more than this in Dice; a border that shows as much of one
+region as of another tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class View:
     block_px : int or None
         Block whose weighted mean is taken off [px]; None takes off nothing.
     is_turned : bool
-        Whether the quantity is turned so that most of the border is low; see `turn_polarity`.
+        Whether the quantity is turned so that most of the border is low; see `is_border_high`.
     """
 
     flatten_px: float | None
@@ -102,8 +107,8 @@ class View:
             feature = gaussian_filter(image, self.smooth_px)
         else:
             feature = measure_texture(image, self.smooth_px, self.texture_px)
-        if self.is_turned:
-            feature = turn_polarity(feature)
+        if self.is_turned and is_border_high(feature):
+            feature = -feature
         if self.block_px is None:
             return feature
         spread = feature.std()
@@ -124,31 +129,27 @@ def is_even(image: FloatImage) -> bool:
     return bool(np.ptp(image) <= 1e-6 * np.abs(image).max())
 
 
-def turn_polarity(feature: FloatImage) -> FloatImage:
-    """Change the sign of a quantity where most of the border is above Otsu's threshold.
+def is_border_high(feature: FloatImage) -> bool:
+    """Say whether most of the border is above Otsu's threshold.
 
-    Objects are what the border has less of, so they have high values, whether they are darker or brighter.
+    Objects are what the border has less of, so of such an image they have the low values.
 
     Parameters
     ----------
     feature : ndarray of float32, shape (height, width)
 
-    Returns
-    -------
-    ndarray of float32, shape (height, width)
-
     Examples
     --------
-    >>> dark = np.ones((32, 32), np.float32)
-    >>> dark[8:24, 8:24] = 0
-    >>> float(turn_polarity(dark)[16, 16]), float(turn_polarity(dark)[0, 0])
-    (-0.0, -1.0)
+    >>> dark_square = np.ones((32, 32), np.float32)
+    >>> dark_square[8:24, 8:24] = 0
+    >>> is_border_high(dark_square), is_border_high(1 - dark_square)
+    (True, False)
     """
     if is_even(feature):
-        return feature
+        return False
     is_border = np.ones(feature.shape, bool)
     is_border[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
-    return -feature if np.median(feature[is_border]) > threshold_otsu(feature) else feature
+    return bool(np.median(feature[is_border]) > threshold_otsu(feature))
 
 
 def repair(image: FloatImage, black_level: float) -> FloatImage:
@@ -187,7 +188,7 @@ def measure_texture(image: FloatImage, fine_px: float, length_px: float) -> Floa
     return strength / np.maximum(strength.mean(), np.finfo(np.float32).tiny)
 
 
-def compute_features(image: FloatImage, flatten_px: float | None) -> FloatImage:
+def compute_features(image: FloatImage, flatten_px: float | None, *, is_turned: bool = False) -> FloatImage:
     """Describe each pixel by its surroundings at several scales.
 
     Parameters
@@ -195,6 +196,8 @@ def compute_features(image: FloatImage, flatten_px: float | None) -> FloatImage:
     image : ndarray of float32, shape (height, width)
     flatten_px : float or None
         Standard deviation of the smoothing that estimates the beam [px]; None leaves the beam in.
+    is_turned : bool
+        Whether the image is turned so that most of the border is low; see `is_border_high`.
 
     Returns
     -------
@@ -203,6 +206,8 @@ def compute_features(image: FloatImage, flatten_px: float | None) -> FloatImage:
     """
     image = flatten_beam(image, flatten_px)
     image = (image - image.mean()) / np.maximum(image.std(), np.finfo(np.float32).tiny)
+    if is_turned and is_border_high(gaussian_filter(image, POLARITY_PX)):
+        image = -image
     features = multiscale_basic_features(image.astype(np.float32), sigma_min=1, sigma_max=16, workers=1)
     textures = [measure_texture(image, fine_px, length_px) for fine_px, length_px in TEXTURES_PX]
     return np.concatenate([features, np.stack(textures, axis=-1)], axis=-1, dtype=np.float32).reshape(image.size, -1)

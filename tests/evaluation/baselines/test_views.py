@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emdenoise.evaluation.baselines.views import measure_texture, turn_polarity
+from emdenoise.evaluation.baselines.views import View, compute_features, measure_texture
 from emdenoise.seeding import make_generator
 
 
@@ -16,13 +16,15 @@ def test_texture_does_not_depend_on_contrast_and_level(gain: float, offset: floa
     assert measure_texture(changed, 1.0, 4.0) == pytest.approx(measure_texture(image, 1.0, 4.0), abs=1e-3)
 
 
-@given(level=st.floats(0.1, 0.9), height=st.floats(0.2, 1), radius_px=st.integers(3, 15))
-def test_an_image_and_its_negative_are_turned_to_the_same_and_the_border_is_low(
-    level: float, height: float, radius_px: int
-) -> None:
-    rows, columns = np.mgrid[:40, :40] - 19.5
+@pytest.mark.parametrize("radius_px", [4, 12, 15])
+def test_an_image_and_its_negative_have_the_same_features_and_the_same_view_with_high_objects(radius_px: int) -> None:
+    """The largest disc has more than half of the image, and reaches to the border."""
+    rows, columns = np.mgrid[:40, :34] - 16.5
     is_disc = rows**2 + columns**2 <= radius_px**2
-    image = np.where(is_disc, level + height, level).astype(np.float32)
-    turned = turn_polarity(-image)
-    assert np.array_equal(turned, turn_polarity(image))
-    assert turned[is_disc].min() > turned[~is_disc].max()
+    image = make_generator(0, "test").normal(3 + is_disc, 0.05).astype(np.float32)
+    features = [compute_features(one, None, is_turned=True) for one in (image, -image)]
+    assert features[0] == pytest.approx(features[1], abs=1e-4)
+    for view in (View(None, 1.0, None, None, is_turned=True), View(None, 1.0, None, 31, is_turned=True)):
+        seen = [view.compute(one) for one in (image, 5 - image)]
+        assert seen[0] == pytest.approx(seen[1] - seen[1].mean() + seen[0].mean(), abs=1e-4)
+        assert np.median(seen[0][is_disc]) > np.median(seen[0][~is_disc])

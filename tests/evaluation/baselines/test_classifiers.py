@@ -1,10 +1,16 @@
-"""What becomes of the probabilities of a random forest."""
+"""What becomes of the probabilities of a classifier."""
 
 import numpy as np
 import pytest
 
+from emdenoise.evaluation.baselines.classifiers import (
+    RANDOM_FOREST,
+    PixelSegmenter,
+    choose_labels,
+    drop_spots,
+    fit_classifier,
+)
 from emdenoise.evaluation.baselines.contract import Examples, OfDetectorImage
-from emdenoise.evaluation.baselines.forest import ForestSegmenter, choose_labels, drop_spots, fit_random_forest
 from emdenoise.seeding import make_generator
 
 
@@ -43,11 +49,13 @@ def test_a_forest_learns_from_the_training_images_and_reads_them_once() -> None:
         return draw_examples(1, 0.25, num_images=3)
 
     validation = draw_examples(2, 0.5)
-    fitted = fit_random_forest(Examples(validation.inputs, validation.truth, validation.label_names, 0.0, read))
+    fitted = fit_classifier(
+        RANDOM_FOREST, Examples(validation.inputs, validation.truth, validation.label_names, 0.0, read)
+    )
     assert isinstance(fitted, OfDetectorImage)
-    assert isinstance(fitted.method, ForestSegmenter)
+    assert isinstance(fitted.method, PixelSegmenter)
     assert len(num_read) == 1
     assert fitted.method.frequencies == pytest.approx([0.75, 0.25])
-    alone = fit_random_forest(validation)
+    alone = fit_classifier(RANDOM_FOREST, validation)
     assert alone.method.frequencies == pytest.approx([0.5, 0.5])  # type: ignore[attr-defined]
     assert np.mean(fitted(validation.inputs) == validation.truth) > 0.9
