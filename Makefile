@@ -47,8 +47,9 @@ test-long: setup  ## the tests that take up to a minute each
 test-slow: setup  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m "slow and not cluster"
 
-test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine
-	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest --durations=12 -m container tests/container
+test-container: MARKER = container and not slow
+test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine (MARKER=container: all)
+	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest --durations=12 -m "$(MARKER)" tests/container
 
 test-cluster: setup .venv-hpc/.installed  ## the tests on a real Slurm; needs its commands and two nodes (MARKER="cluster and not slow")
 	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest --durations=12 -m "$(MARKER)" tests/cluster

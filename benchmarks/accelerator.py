@@ -142,10 +142,13 @@ def run_parts(parts: list[Part], folder: Path, options: argparse.Namespace, repo
 def start_part(part: Part, folder: Path, limit_s: float, *, is_small: bool) -> Running:
     """Start the process of a part."""
     result, log = folder / f"{part.key}.json", folder / f"{part.key}.log"
-    variables = {"KERAS_BACKEND": "jax", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
-    variables |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | (
-        {"JAX_PLATFORMS": part.platform} if part.platform else {}
-    )
+    variables = {
+        "KERAS_BACKEND": "jax",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # parts at the same time share the memory
+    }
+    if part.platform is not None:
+        variables["JAX_PLATFORMS"] = part.platform
     script = Path(__file__).with_name("accelerator_parts.py")
     command = [sys.executable, script, part.name, part.variant, folder, result, f"{0.9 * limit_s:.0f}", str(part.seed)]
     print(f"{part.key}: at most {limit_s:.0f} s", flush=True)

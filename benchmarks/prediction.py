@@ -58,6 +58,37 @@ def bench_predict() -> Values:
     return rates
 
 
+def bench_smoke() -> Values:
+    """Denoise 256 × 256 with the closed network and with that of the smoke run: single frames and batches of 32."""
+    import numpy as np
+
+    from emdenoise.config.loading import load_config
+    from emdenoise.models import build_network
+    from emdenoise.models.export import FORMATS, export_network
+    from emdenoise.models.fusion import fuse_upsampling
+    from emdenoise.training.pretraining import RESTORATION
+
+    images = np.random.default_rng(0).random((BATCH_SIZE, 256, 256, 1), dtype=np.float32)
+    rates: Values = {}
+    with tempfile.TemporaryDirectory() as folder:
+        models = {
+            name: build_network(load_config(Path(name)).model, RESTORATION).model for name in ("default", "smoke")
+        }
+        for size in (1, BATCH_SIZE):
+            batch, num_calls = images[:size], max(1, NUM_FRAMES // size)
+            rows: dict[str, Callable[[Any], object]] = {}
+            for name, model in models.items():
+                path = Path(folder) / f"{name}.xml"
+                export_network(model, path, "openvino")
+                rows[f"{name}, OpenVINO float32"] = FORMATS["openvino"].load(path, "float32", batch.shape)
+                rows[f"{name}, Keras predict_on_batch"] = fuse_upsampling(model).predict_on_batch
+            for run in rows.values():
+                run(batch)  # compiles
+            calls = {f"batch of {size}: {name}": partial(_repeat, run, batch, num_calls) for name, run in rows.items()}
+            rates |= alternate(calls, num_calls * size)
+    return rates
+
+
 def bench_networks() -> Values:
     """Denoise single frames of 256 × 256 with the networks of networks.study.yaml, exported to OpenVINO."""
     import numpy as np

@@ -11,7 +11,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from data import bench_loading, bench_preprocess, bench_simulate
-from prediction import bench_networks, bench_predict
+from prediction import bench_networks, bench_predict, bench_smoke
 from quality import bench_quality
 from side_by_side import Benchmark, report
 from starting import bench_container, bench_first_step, bench_startup
@@ -33,6 +33,7 @@ BENCHMARKS = {
     "determinism": Benchmark(bench_determinism, "images/s"),
     "processes": Benchmark(bench_processes, "images/s"),
     "predict": Benchmark(bench_predict, "images/s"),
+    "predict_smoke": Benchmark(bench_smoke, "images/s"),
     "networks": Benchmark(bench_networks, "images/s"),
     "simulate": Benchmark(bench_simulate, "images/s"),
     "preprocess": Benchmark(bench_preprocess, "MB/s"),

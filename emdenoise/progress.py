@@ -48,3 +48,18 @@ class RenamedProgress:
     def step(self, phase: str, done: int, total: int, note: str = "") -> None:
         """Show a step under the other name."""
         self.progress.step(self.phase, done, total, note)
+
+
+class CountedProgress:
+    """Turns what is said of each file into one step of many, for sources of many small files."""
+
+    def __init__(self, progress: Progress, phase: str, total: int) -> None:
+        self._progress, self._phase, self._done, self._total = progress, phase, 0, total
+
+    def say(self, message: str) -> None:
+        """Count one file."""
+        self._done += 1
+        self._progress.step(self._phase, self._done, self._total, message.partition(":")[0])
+
+    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Drop the bytes of a single file."""

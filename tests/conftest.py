@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -257,6 +258,10 @@ def forget_times(content: Any) -> Any:
     return [forget_times(value) for value in content] if isinstance(content, list) else content
 
 
+HASHED = (".h5", ".tif", ".bin")
+"""Files that two equal runs write to the bit: images, results, exported weights."""
+
+
 def describe_results(root: Path) -> dict[str, Any]:
     """Describe all results: content without times, hashes of images and weights; of other files that they are there."""
     found: dict[str, Any] = {}
@@ -266,8 +271,13 @@ def describe_results(root: Path) -> dict[str, Any]:
             continue
         if path.suffix == ".json":
             found[name] = forget_times(json.loads(path.read_text(encoding="utf-8")))
-        elif path.suffix == ".h5":
+        elif path.suffix in HASHED:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                content = {member: archive.read(member) for member in sorted(archive.namelist())}
+            hashes = {member: hashlib.sha256(data).hexdigest() for member, data in content.items()}
+            found[name] = {member: hashes[member] if member.endswith(HASHED) else "there" for member in content}
         else:
             found[name] = "left behind" if path.name.startswith(".partial") else "there"
     return found

@@ -5,10 +5,8 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -374,25 +372,3 @@ def test_a_training_on_a_full_disk_ends_in_one_line_and_not_in_a_crash(workspace
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert "weights.h5 cannot be written: File too large; free space" in result.stderr
     assert {name: content for name, content in workspace.list_files().items() if name != "logs/train.log"} == before
-
-
-@pytest.mark.slow
-def test_a_download_that_was_killed_is_completed_by_the_next_to_the_same_content(
-    finished: Workspace, tmp_path: Path
-) -> None:
-    workspace = Workspace(tmp_path, finished.settings)
-    workspace.change()
-    paths = [f"--parameters_file={workspace.parameters_file}", f"--raw_data_dir={tmp_path / 'raw_data'}"]
-    command = [sys.executable, "-m", "emdenoise", "download", *paths, f"--log_dir={tmp_path / 'logs'}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("train.h5")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-    assert not (tmp_path / "raw_data/records/download.json").exists()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    outputs = [run.read_json("raw_data/records/download.json")["outputs"] for run in (finished, workspace)]
-    assert outputs[0] == outputs[1]
-    assert not list(tmp_path.rglob(".partial-*"))

@@ -47,6 +47,8 @@ class DataSettings(Settings):
     """Names of the labels 0, 1, … in the masks of source folder; the other sources know theirs."""
     added_noise_electrons_per_pixel: float | None = Field(None, gt=0)
     """Mean counts at full intensity of Poisson noise that turns unpaired images into noisy/clean pairs [e⁻/px]."""
+    signal: str | None = Field(None, min_length=1, exclude_if=lambda signal: signal is None)
+    """Of files of source folder that hold several: the signal to take, such as a detector, or all of them."""
 
 
 class SimulationSettings(Settings):

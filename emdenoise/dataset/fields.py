@@ -22,7 +22,7 @@ class FieldSpec:
     dtype : str
         As stored.
     kind : {'intensity', 'labels', 'complex', 'weight'}
-        intensity: a picture; labels: a class of each pixel; complex: a wave; weight: how much a pixel counts.
+        intensity: a picture; labels: class or number of each pixel; complex: a wave; weight: how much a pixel counts.
     unit : str
         Of the stored numbers.
     meaning : str
@@ -62,6 +62,13 @@ FIELDS: dict[str, FieldSpec] = {
     ),
     "mask": FieldSpec(
         "mask", "uint8", "labels", "label", "Semantic labels.", advice=", or put masks beside your images"
+    ),
+    "instances": FieldSpec(
+        "instances",
+        "int32",
+        "labels",
+        "number",
+        "Number of the particle of each pixel, 0 for none.",
     ),
     "wave": FieldSpec(
         "wave",

@@ -19,6 +19,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 VACUUM, LATTICE, DEFECT = 0, 1, 2
 MASK_LABELS = {"vacuum": VACUUM, "lattice": LATTICE, "defect": DEFECT}
 """Labels of `Record.mask` for simulated graphene."""
+PARTICLE_LABEL = "particle"
+"""Name of the label that is separated into particles (`evaluation/particles.py`)."""
 UNKNOWN_CLASS = -1
 STATED_RANGE = "data_range"
 """Attribute with the range of the truth, in stored intensity, where it is not 1."""

@@ -193,6 +193,11 @@ def _make_case(
     atom_tolerance_angstrom: float,
 ) -> Case:
     indices = [int(tiles[0]) for tiles in batch]
+    beside = {
+        name: np.stack([records.read_whole(name, tiles) for tiles in batch])
+        for name in ("mask", "instances")
+        if name in needs
+    }
     return Case(
         result,
         truth,
@@ -201,5 +206,5 @@ def _make_case(
         pixel_sizes_angstrom=records.read_attribute("pixel_size_angstrom")[indices],
         atom_tolerance_angstrom=atom_tolerance_angstrom,
         data_ranges=records.read_attribute(STATED_RANGE)[indices],
-        mask=np.stack([records.read_whole("mask", tiles) for tiles in batch]) if "mask" in needs else None,
+        **beside,
     )

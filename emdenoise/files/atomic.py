@@ -62,6 +62,29 @@ def write_atomically(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
+@contextmanager
+def open_scratch(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path` for what `path` is made of; it is removed in the end.
+
+    Who calls holds `path`: what lies there is what a call that was killed has left, and is removed, too.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
+    """
+    scratch = name_partial(path, "-parts")
+    try:
+        with explain_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if scratch.is_dir():
+                shutil.rmtree(scratch)
+            scratch.mkdir()
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON with sorted names, whole or not at all."""
     with write_atomically(path) as partial:

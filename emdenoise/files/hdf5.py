@@ -1,5 +1,6 @@
 """What an HDF5 file does not hold itself: data of other files, and filters that this installation cannot undo."""
 
+import math
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import h5py
 
 from emdenoise.errors import DataError, PackageError
 from emdenoise.files.pictures import PIXEL_SIZE
-from emdenoise.files.signals import PIXEL_SIZES_ANGSTROM
+from emdenoise.files.signals import MAX_CHANNELS, PIXEL_SIZES_ANGSTROM
 
 FILTERS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz", 32026: "blosc2"}
 """Names of filters that detectors use, by their registered number."""
+PACKING = ("scale_factor", "add_offset")
+"""Attributes of netCDF by which its readers change the stored numbers."""
 
 
 def check_parts(path: Path, name: str) -> None:
@@ -58,6 +61,40 @@ def read_pixel_size(dataset: h5py.Dataset, name: str) -> float | None:
             f"{largest:g}; correct or remove the attribute."
         )
     return size
+
+
+def find_image_axes(dataset: h5py.Dataset) -> list[int]:
+    """Find the axes of a data set of images: those of length one beyond the second do not count."""
+    single = [axis for axis, length in enumerate(dataset.shape) if length == 1][: max(0, dataset.ndim - 2)]
+    return [axis for axis in range(dataset.ndim) if axis not in single]
+
+
+def check_dataset(dataset: h5py.Dataset, name: str) -> None:
+    """Check that the numbers of a data set are all there, mean what they are, and are frames.
+
+    Raises
+    ------
+    DataError
+        If parts were never written, which HDF5 fills, numbers are packed, or colours stand last.
+    """
+    place = f"{name}: {dataset.name.strip('/')}"
+    if packed := [attribute for attribute in PACKING if attribute in dataset.attrs]:
+        raise DataError(f"{place} is packed by its attribute {packed[0]}; expected the values; write them unpacked.")
+    if not dataset.is_virtual:
+        num_written = dataset.id.get_num_chunks() if dataset.chunks else int(dataset.id.get_storage_size() > 0)
+        sides = zip(dataset.shape, dataset.chunks or dataset.shape, strict=True)
+        num_parts = math.prod(-(-length // side) for length, side in sides)
+        if num_written < num_parts:
+            raise DataError(
+                f"{place}: {num_parts - num_written} of its {num_parts} parts were never written; expected all data; "
+                "copy the file again, or leave the missing frames out."
+            )
+    *frames, height, width = (dataset.shape[axis] for axis in find_image_axes(dataset))
+    if frames and width <= MAX_CHANNELS < min(*frames, height):
+        raise DataError(
+            f"{place} has the shape {dataset.shape}, as where colours or channels stand last; expected (height, width) "
+            "or (num_images, height, width); write the channels apart."
+        )
 
 
 def check_filters(path: Path, name: str) -> None:

@@ -23,6 +23,8 @@ BYTES_PER_NUMBER = {0: 1, 1: 2, 2: 4, 4: 8, 6: 2, 12: 2}
 """Of the modes that are read; 4 is a wave, which is no image."""
 NUM_EXTENDED_BYTES, FEI_EXTENDED_BYTES = 23, 131072
 """Word that tells the length of the extended header, and the length of FEI's, which holds the pixel size itself."""
+INTERVALS, CELL, COLUMN_AXIS = 7, 10, 16
+"""First words of the intervals of the grid and of the cell [Å] by axis, and of which axes columns and rows are."""
 IMOD_STAMP, IMOD_SIGNED_BYTES = 1146047817, 1
 MAX_SIGNED = 127
 
@@ -82,12 +84,19 @@ def correct_mrc(path: Path, signals: Sequence[Signal]) -> list[Signal]:
         data = signal.data.view(signal.data.dtype.newbyteorder(order))
         axes = [dict(axis) for axis in signal.axes]
         if integers[NUM_EXTENDED_BYTES] != FEI_EXTENDED_BYTES:
-            for axis, cell, num_intervals in zip(axes[-2:], numbers[[11, 10]], integers[[8, 7]], strict=False):
+            for axis, place in zip(axes[-2:], _find_rows_and_columns(integers), strict=False):
+                cell, num_intervals = numbers[CELL + place], integers[INTERVALS + place]
                 if axis.get("units") == "nm":  # else notes beside the file have told that it is diffraction
                     is_known = cell > 0 and num_intervals > 0
                     axis.update({"scale": cell / num_intervals, "units": "Å"} if is_known else {"units": None})
         corrected.append(replace(signal, data=data.view(np.int8) if is_signed else data, axes=axes))
     return corrected
+
+
+def _find_rows_and_columns(integers: npt.NDArray[np.int32]) -> tuple[int, int]:
+    """Find which axes of the cell rows and columns are: y and x (1 and 0) where the header does not say."""
+    columns, rows = (int(axis) - 1 for axis in integers[COLUMN_AXIS : COLUMN_AXIS + 2])
+    return (rows, columns) if {rows, columns} <= {0, 1, 2} and rows != columns else (1, 0)
 
 
 def _read_header(path: Path) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,7 @@
-"""Writing predicted images of any size, row by row: TIFF as ImageJ writes it, or HDF5; the pixel size is kept."""
+"""Writing predicted images of any size, row by row: TIFF as ImageJ writes it, or HDF5; the pixel size is kept.
+
+Pictures in colour, for people to look at, are PNG, or TIFF where there are several.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +36,11 @@ def check_picture(path: Path, shape: tuple[int, ...] = (), dtype: Any = np.float
         raise SettingsError(
             f"--output is {path.name}; a TIFF cannot hold the complex numbers of a wave; give a file that ends in .h5."
         )
+    if path.suffix.lower() in TIFF_SUFFIXES and np.dtype(dtype) == np.uint32:
+        raise SettingsError(
+            f"the result {path.name} has numbers above 65535, which a TIFF of ImageJ cannot hold; give an --output "
+            "that ends in .h5."
+        )
     num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if path.suffix.lower() in TIFF_SUFFIXES and num_bytes > MAX_TIFF_BYTES:
         raise SettingsError(
@@ -60,7 +68,7 @@ def write_pictures(
     shape : (int, int, int)
         Number of images, height, width. A single image is written without the first axis.
     dtype : numpy dtype
-        float32, or uint8 for labels.
+        float32, uint8 for labels, or uint16 or uint32 for numbers.
     pixel_size_angstrom : float or None
         Pixel size in the specimen [Å].
 
@@ -79,6 +87,35 @@ def write_pictures(
             _write_tiff(partial, strips, stacked, np.dtype(dtype).newbyteorder(">"), pixel_size_angstrom)
         else:
             _write_hdf5(partial, strips, stacked, np.dtype(dtype), pixel_size_angstrom)
+
+
+def write_colours(path: Path, pictures: Iterable[npt.NDArray[np.uint8]], *, shape: tuple[int, ...]) -> None:
+    """Write pictures in colour, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .png for one picture, in .tif for several.
+    pictures : iterable of ndarray of uint8, shape (height, width, 3)
+        Red, green and blue.
+    shape : (int, int, int)
+        Number of pictures, height, width.
+
+    Raises
+    ------
+    StorageError
+        If there is no room, or the folder cannot be written.
+    """
+    with write_atomically(path) as partial:
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            from tifffile import imwrite
+
+            imwrite(partial, iter(pictures), shape=(*shape, 3), dtype=np.uint8, photometric="rgb", metadata=None)
+        else:
+            from PIL import Image
+
+            for picture in pictures:
+                Image.fromarray(picture).save(partial)
 
 
 def _write_tiff(

@@ -13,6 +13,8 @@ PNG_START, PNG_BITS_OFFSET = b"\x89PNG", 24
 PNG_COLOURS = (2, 4, 6)
 """Kinds of colour in a PNG header that Pillow reduces to 8 bits: RGB, grey with opacity, RGB with opacity."""
 
+EXIF_ORIENTATION, AS_STORED = 274, 1
+
 
 def load_raster(path: Path, *, as_labels: bool) -> list[Signal]:
     """Read an image in grey or colour, or the labels of a palette.
@@ -20,7 +22,8 @@ def load_raster(path: Path, *, as_labels: bool) -> list[Signal]:
     Raises
     ------
     DataError
-        If Pillow would change the values: of 16 bits a colour, of a palette of colours, of several frames.
+        If Pillow would change the values: of 16 bits a colour, of a palette of colours, of several frames. If programs
+        differ about which way is up.
     """
     from PIL import Image
 
@@ -29,6 +32,11 @@ def load_raster(path: Path, *, as_labels: bool) -> list[Signal]:
     if num_bits == 16 and kind in PNG_COLOURS:
         raise DataError(f"{name}: a PNG of 16 bits in each colour, of which 8 can be read; save it as 16-bit .tif.")
     with Image.open(path) as file:
+        if (orientation := file.getexif().get(EXIF_ORIENTATION, AS_STORED)) != AS_STORED:
+            raise DataError(
+                f"{name}: says in its EXIF notes (orientation {orientation}) that it shall be turned, which not all "
+                "programs do; expected an image as it is stored; turn it and save it as .tif."
+            )
         if getattr(file, "n_frames", 1) > 1 and file.format == "PNG":
             raise DataError(f"{name}: an animation; expected one image; save its frames as .tif.")
         if file.mode in ("1", "L", "I", "F") or file.mode.startswith("I;") or (as_labels and file.mode == "P"):

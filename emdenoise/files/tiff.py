@@ -19,6 +19,8 @@ COMPLAINTS = re.compile(r"invalid.* offset|series.* (corrupted|missing|expected|
 """What tifffile logs where images are missing, which it leaves out or fills with zeros."""
 IMAGE_AXES = ("height", "width")
 CHANNEL_CODE = "C"
+STRAIGHT_LINE = 0
+"""ImageJ's calibration ``cf`` by which a value is ``c0`` + ``c1`` × the stored number."""
 LARGEST_ANNOTATION = 0.01
 """A palette is grey if at most this share of the pixels has colours: Zeiss draws on images."""
 AXIS_NAMES = {"Y": "height", "X": "width"}
@@ -107,7 +109,7 @@ def interpret_tiff(path: Path, signals: Sequence[Signal | None] | None, *, as_la
                 continue
             axes = [dict(axis, navigate=axis.get("name") not in IMAGE_AXES) for axis in signal.axes]
             calibrated = _calibrate(tiff, index, replace(signal, axes=axes))
-            grey = calibrated if as_labels or tiff.is_imagej else _apply_palette(path, series, calibrated)
+            grey = calibrated if as_labels else _interpret_numbers(path, tiff, series, calibrated)
             found += _split_channels(tiff, index, series, grey)
     return found
 
@@ -137,13 +139,28 @@ def _read_series(series: "TiffPageSeries") -> Signal:
     return Signal(data, axes, is_colour=is_colour)
 
 
+def _interpret_numbers(path: Path, tiff: "TiffFile", series: "TiffPageSeries", signal: Signal) -> Signal:
+    """Turn stored numbers into intensities.
+
+    ImageJ stores intensities with any palette; those of a line, as it stores signed numbers, are its values.
+    """
+    if not tiff.is_imagej:
+        return _apply_palette(path, series, signal)
+    notes = tiff.imagej_metadata or {}
+    if notes.get("cf") != STRAIGHT_LINE:
+        return signal
+    return replace(signal, data=float(notes.get("c0", 0)) + float(notes.get("c1", 1)) * signal.data.astype(np.float64))
+
+
 def _apply_palette(path: Path, series: "TiffPageSeries", signal: Signal) -> Signal:
-    """Turn stored numbers into intensities; ImageJ, which stores intensities with any palette, needs none of it."""
+    """Give the grey of palettes and of numbers of which the smallest is white."""
     from tifffile import PHOTOMETRIC
 
     page, data = series.keyframe, signal.data
     name = f"{path.parent.name}/{path.name}"
     if page.photometric == PHOTOMETRIC.MINISWHITE:
+        if series.kind == "shaped" and data.dtype.kind == "b":
+            return signal  # tifffile's own choice for an array of bool, which it reads as it was
         if data.dtype.kind not in "ub":
             raise DataError(f"{name}: {data.dtype} numbers of which the smallest is white; save it with black as 0.")
         return replace(signal, data=(2**page.bitspersample - 1 - data.astype(np.int64)).astype(data.dtype))

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -224,6 +224,37 @@ def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: S
                     continue
                 is_dark = value < (low + high) / 2
                 axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if is_dark else "black")
+        return _to_png(figure)
+
+
+def draw_sizes(diameters: npt.NDArray[np.float64], unit: str, title: str) -> bytes:
+    """Draw the histogram of the diameters of particles, with their median.
+
+    Parameters
+    ----------
+    diameters : ndarray of float64, shape (num_particles,)
+        There may be none.
+    unit : str
+        Of the diameters.
+    title : str
+        Over the figure.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    num_bins = int(np.clip(np.ceil(2 * np.cbrt(len(diameters))), 1, 50))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3.4), layout="constrained")
+        axis = figure.subplots()
+        if len(diameters):
+            axis.hist(diameters, bins=num_bins, color=TRAINING_COLOUR, edgecolor="white")
+            axis.axvline(float(np.median(diameters)), color=VALIDATION_COLOUR, lw=2, label="median")
+            axis.legend(frameon=False)
+        axis.set(xlabel=f"equivalent diameter [{unit}]", ylabel="particles")
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_title(title, fontsize=9, color="#333333")
         return _to_png(figure)
 
 

@@ -1,9 +1,11 @@
 """The source `emps`: real TEM and SEM images of particles with labels, from journal articles.
 
 Laid out as its public repository, https://github.com/by256/emps: ``images/ID.png`` (RGB), ``segmaps/ID.png`` (number
-of the particle of each pixel, 0 is background), ``train.csv`` and ``test.csv`` (one ID a line).
+of the particle of each pixel, 0 is background), ``train.csv`` and ``test.csv`` (one ID a line), and ``metadata.csv``
+(file name, DOI of the article and more of each image).
 """
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,17 +16,19 @@ import numpy as np
 from emdenoise.arrays import Mask, describe
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, RowImage, keep_scale
-from emdenoise.dataset.record import Record, Source, Split
+from emdenoise.dataset.record import PARTICLE_LABEL, Record, Source, Split
 from emdenoise.dataset.splits import split_names
 from emdenoise.errors import DataError, DownloadError, MissingInputError
 from emdenoise.files.formats import read_micrographs
 from emdenoise.files.sandbox import read_sandboxed
-from emdenoise.progress import Progress
+from emdenoise.progress import CountedProgress, Progress
 from emdenoise.seeding import make_generator
 from emdenoise.sources.fetching import Location, fetch_files, find_locations
-from emdenoise.sources.folder import CountedProgress, make_tiles
+from emdenoise.sources.folder import make_tiles
 
 LISTS = ("train.csv", "test.csv")
+METADATA, IMAGE_COLUMN, ARTICLE_COLUMN = "metadata.csv", "filename", "doi"
+UNKNOWN_ARTICLES = ("", "nan")
 HOW_TO_GET = (
     "run `git clone https://github.com/by256/emps` in the raw data folder, or set data.mirror to a folder or URL of "
     "that layout"
@@ -59,7 +63,10 @@ def download_emps(config: RunConfig, raw_dir: Path, progress: Progress) -> dict[
     """
     folder = raw_dir / "emps"
     locations = find_locations(config.data.mirror, raw_dir, [])
-    hashes = _fetch(list(LISTS), folder, locations, progress)
+    has_articles = any((place / METADATA).is_file() for place in _list_places(folder, locations))
+    hashes = _fetch([*LISTS, METADATA] if has_articles else list(LISTS), folder, locations, progress)
+    if not has_articles:
+        progress.say("emps: metadata.csv is not here, so images of one article may be in training and in test")
     train, test = (_read_list(folder / name) for name in LISTS)
     _check_lists(train, test)
     expected = [*train, *test]
@@ -79,7 +86,7 @@ def read_emps(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record]]
     """Read the tiles of each split, image by image.
 
     The official test images are the test; where they are not there, and always for validation, images are drawn from
-    the official training images.
+    the official training images, article by article if ``metadata.csv`` is there.
 
     Raises
     ------
@@ -92,15 +99,18 @@ def read_emps(config: RunConfig, raw_dir: Path) -> dict[Split, Iterable[Record]]
     train, test = (_read_list(folder / name) for name in LISTS)
     _check_lists(train, test)
     has_test = _has_test_images(test, folder, [])
-    splits = split_names(
-        train,
+    articles = _read_articles(folder, [*train, *test])
+    by_article = split_names(
+        list(dict.fromkeys(articles[name] for name in train)),
         validation_fraction=config.data.validation_fraction,
         test_fraction=0.0 if has_test else config.data.test_fraction,
         rng=make_generator(config.data.seed, "emps split"),
     )
+    split_of = {article: split for split, chosen in by_article.items() for article in chosen}
+    splits = {split: [name for name in train if split_of[articles[name]] == split] for split in by_article}
     if has_test:
         splits["test"] = test
-    return {split: _read_split(identifiers, folder, config) for split, identifiers in splits.items()}
+    return {split: _read_split(names, articles, folder, config) for split, names in splits.items()}
 
 
 def _fetch(names: list[str], folder: Path, locations: list[Location], progress: Progress) -> dict[str, str]:
@@ -139,7 +149,7 @@ def _has_test_images(test: list[str], folder: Path, locations: list[Location]) -
     """Tell whether the official test images can be had: all or none of them. A server is taken to have them."""
     if any(location.is_web or location.endpoint for location in locations):
         return True
-    places = [folder, *(Path(location.address) for location in locations)]
+    places = _list_places(folder, locations)
     present = [name for name in test if any((place / "images" / f"{name}.png").is_file() for place in places)]
     if present and len(present) < len(test):
         raise DataError(
@@ -149,12 +159,39 @@ def _has_test_images(test: list[str], folder: Path, locations: list[Location]) -
     return bool(present)
 
 
-def _read_split(identifiers: list[str], folder: Path, config: RunConfig) -> Iterator[Record]:
+def _list_places(folder: Path, locations: list[Location]) -> list[Path]:
+    """List the folders where files may lie already; what a server has, is not asked for."""
+    near = (location for location in locations if not location.is_web and not location.endpoint)
+    return [folder, *(Path(location.address) for location in near)]
+
+
+def _read_articles(folder: Path, identifiers: list[str]) -> dict[str, str]:
+    """Read the DOI of the article of each image; an image whose article nobody knows stands for itself."""
+    articles = dict(zip(identifiers, identifiers, strict=True))
+    if not (folder / METADATA).is_file():
+        return articles
+    csv.field_size_limit(max(csv.field_size_limit(), (folder / METADATA).stat().st_size))
+    with (folder / METADATA).open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.DictReader(file)
+        columns = list(rows.fieldnames or [])
+        if not {IMAGE_COLUMN, ARTICLE_COLUMN} <= set(columns):
+            raise DataError(
+                f"emps/{METADATA} has the columns {', '.join(columns)[:100]}; expected {IMAGE_COLUMN}, "
+                f"{ARTICLE_COLUMN}; delete it and download it again."
+            )
+        for row in rows:
+            name, article = str(row[IMAGE_COLUMN]).removesuffix(".png"), str(row[ARTICLE_COLUMN] or "").strip()
+            if name in articles and article not in UNKNOWN_ARTICLES:
+                articles[name] = article
+    return articles
+
+
+def _read_split(identifiers: list[str], articles: dict[str, str], folder: Path, config: RunConfig) -> Iterator[Record]:
     for identifier in identifiers:
-        yield from make_tiles(_read_image(folder, identifier), config)
+        yield from make_tiles(_read_image(folder, identifier, articles[identifier]), config)
 
 
-def _read_image(folder: Path, identifier: str) -> Record:
+def _read_image(folder: Path, identifier: str, article: str) -> Record:
     paths = [folder / kind / f"{identifier}.png" for kind in ("images", "segmaps")]
     for path in paths:
         if not path.is_file():
@@ -169,8 +206,8 @@ def _read_image(folder: Path, identifier: str) -> Record:
         raise DataError(f"images/{identifier}.png: has values up to {image.max():g}; expected 8 bits, at most {WHITE}.")
     mask: Mask = np.where(particles > 0, PARTICLE, BACKGROUND).astype(np.uint8)
     return Record(
-        {"noisy": INTENSITY.apply(image), "mask": mask},
-        specimen=identifier,
+        {"noisy": INTENSITY.apply(image), "mask": mask, "instances": particles.astype(np.int32)},
+        specimen=article,
         name=f"{identifier}.png",
         attributes=INTENSITY.to_attributes(),
     )
@@ -190,7 +227,7 @@ EMPS = Source(
     ),
     download=download_emps,
     read=read_emps,
-    label_names=lambda config: ["background", "particle"],
+    label_names=lambda config: ["background", PARTICLE_LABEL],
     choose_scales=choose_emps_scales,
     needs_network=True,
 )

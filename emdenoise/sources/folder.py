@@ -25,26 +25,13 @@ from emdenoise.errors import DataError, DownloadError, SettingsError
 from emdenoise.files.atomic import hash_file, write_json
 from emdenoise.files.formats import Micrograph, read_masks, read_micrographs
 from emdenoise.files.sandbox import read_sandboxed
-from emdenoise.progress import Progress
+from emdenoise.progress import CountedProgress, Progress
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import apply_shot_noise
 from emdenoise.sources.fetching import CHECKSUMS, fetch_files, find_locations, read_checksums
 from emdenoise.sources.layout import ImageFiles, describe_left_out, find_images, list_names
 
-
-class CountedProgress:
-    """Turns what is said of each file into one step of many, for sources of many small files."""
-
-    def __init__(self, progress: Progress, phase: str, total: int) -> None:
-        self._progress, self._phase, self._done, self._total = progress, phase, 0, total
-
-    def say(self, message: str) -> None:
-        """Count one file."""
-        self._done += 1
-        self._progress.step(self._phase, self._done, self._total, message.partition(":")[0])
-
-    def step(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """Drop the bytes of a single file."""
+ALL_SIGNALS = "all"  # as data.signal: each signal of a file
 
 
 def download_folder(config: RunConfig, raw_dir: Path, progress: Progress) -> dict[str, str]:
@@ -292,8 +279,8 @@ def _read_signals(files: ImageFiles, specimen: str, config: RunConfig) -> Iterat
 
     The noisy ones alone decide the scale, as in `predict`. What gets noise added is truth until then.
     """
-    noisy = read_sandboxed(read_micrographs, files.noisy)
-    clean = read_sandboxed(read_micrographs, files.clean) if files.clean else []
+    noisy = _choose_signal(read_sandboxed(read_micrographs, files.noisy), files.noisy, config)
+    clean = _choose_signal(read_sandboxed(read_micrographs, files.clean), files.clean, config) if files.clean else []
     masks = read_sandboxed(read_masks, files.mask) if files.mask else []
     _check_partners(files, noisy, [micrograph.image for micrograph in clean], files.clean)
     _check_partners(files, noisy, masks, files.mask)
@@ -305,6 +292,19 @@ def _read_signals(files: ImageFiles, specimen: str, config: RunConfig) -> Iterat
         else:
             scale = choose_scale([], frames)
         yield [_make_record(noisy, clean, masks, index, specimen=specimen, scale=scale) for index in members]
+
+
+def _choose_signal(micrographs: list[Micrograph], path: Path, config: RunConfig) -> list[Micrograph]:
+    """Take the signal that the settings name; a file with one signal leaves no choice."""
+    names, chosen = list(dict.fromkeys(micrograph.signal for micrograph in micrographs)), config.data.signal
+    if len(names) == 1 or chosen == ALL_SIGNALS:
+        return micrographs
+    if chosen not in names:
+        raise DataError(
+            f"{path.parent.name}/{path.name}: holds the signals {', '.join(names)}, and data.signal is "
+            f"{chosen or 'null'}; set it to one of them, or to {ALL_SIGNALS}."
+        )
+    return [micrograph for micrograph in micrographs if micrograph.signal == chosen]
 
 
 def _make_record(

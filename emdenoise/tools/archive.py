@@ -3,11 +3,8 @@
 import re
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 from emdenoise.errors import DataError, MissingInputError, explain_os_errors
@@ -20,16 +17,6 @@ MAX_RATIO = 200
 HONEST_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}/){0,9}[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}/?", re.ASCII)
 """Of a file or folder: one way to write it, and no longer than any disk takes."""
 BLOCK_BYTES = 2**20
-
-
-@contextmanager
-def open_package(place: Path) -> Iterator[Path]:
-    """Give an empty folder for the files of a package, which is removed in the end."""
-    with ExitStack() as stack:
-        with explain_os_errors(place):
-            place.mkdir(parents=True, exist_ok=True)
-            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="package-", dir=place))
-        yield Path(name)
 
 
 def write_archive(folder: Path, path: Path) -> None:

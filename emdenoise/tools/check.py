@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdenoise.errors import EXIT_REFUTED, DataError, EMDenoiseError, MissingInputError, StorageError
+from emdenoise.files.atomic import open_scratch
 from emdenoise.files.locks import hold_folders
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
-from emdenoise.tools.archive import open_package
 from emdenoise.tools.verify import make_data
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 JUDGE_S = 600
 """For everything that can be seen without making images."""
+PACKAGE = "package"
+"""What the package is unpacked for, in the working folder."""
 MISSED = "missed"
 """A run that did not reach the target."""
 NOT_CONVERGED = "did not converge"
@@ -32,7 +34,7 @@ def check(*, package_file: Path, work_dir: Path, progress: Progress) -> Outcome:
 
     if not package_file.is_file():
         raise MissingInputError(f"{package_file.name}: no such package; give the file that the submit command wrote.")
-    with open_package(work_dir) as folder:
+    with open_scratch(work_dir / PACKAGE) as folder:
         submission, problems = _judge_files(package_file, folder)
         if submission is None or problems:  # what is wrong already does not decide what this machine computes
             return _refuse([*problems, "its weights were not tested"])

@@ -1,8 +1,5 @@
 """`emdenoise export`: writes a trained network for inference engines, and says what that costs."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +25,7 @@ NUM_EXAMPLES, EXAMPLE_SIDE_PX = 32, 128
 def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: str, progress: Progress) -> Outcome:
     """Write a trained network for OpenVINO or ONNX, and say what it loses against Keras on validation images."""
     from emdenoise.dataset.record_file import RecordFile
-    from emdenoise.files.atomic import hash_file, write_json
+    from emdenoise.files.atomic import hash_file, open_scratch, write_json
     from emdenoise.models.export import FORMATS, export_network
     from emdenoise.results.preconditions import check_data
     from emdenoise.workloads import WORKLOADS
@@ -49,17 +46,17 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     with RecordFile(data_dir / "validation.h5") as records:
         samples, truth = read_pictures(records, workload.inputs, workload.truth, NUM_COMPARED_IMAGES)
     examples = _read_examples(data_dir, workload, trained.network.step_px) if chosen.needs_examples else None
-    with _open_folder(export_dir) as folder:
+    place = export_dir / DESCRIPTION_FILE
+    with explain_os_errors(place), open_scratch(place) as folder:
         export_network(trained.network.model, folder / chosen.file_name, export_format, examples)
         agreements = _compare(trained, folder / chosen.file_name, export_format, samples, truth)
         files = sorted(path.name for path in folder.iterdir())
-        with explain_os_errors(export_dir / DESCRIPTION_FILE):
-            (export_dir / DESCRIPTION_FILE).unlink(missing_ok=True)  # it must not vouch for files that it does not know
-            for name in files:
-                (folder / name).replace(export_dir / name)
+        place.unlink(missing_ok=True)  # it must not vouch for files that it does not know
+        for name in files:
+            (folder / name).replace(export_dir / name)
     hashes = {name: hash_file(export_dir / name) for name in files}
     description = _describe(config, trained, export_format, agreements)
-    write_json(export_dir / DESCRIPTION_FILE, description | {"files": hashes, "inputs": inputs})
+    write_json(place, description | {"files": hashes, "inputs": inputs})
     for precision, agreement in agreements.items():
         verdict = "good" if agreement.is_good else "not good"
         progress.say(f"{export_format}, {precision}: {verdict}; {agreement.describe()}, {agreement.num_images} images.")
@@ -79,18 +76,6 @@ def _read_examples(data_dir: Path, workload: "Workload", step_px: int) -> list[A
     images = [sample[workload.inputs[0]][0, ..., 0] for sample in samples]
     sides = [min(*image.shape, EXAMPLE_SIDE_PX) // step_px * step_px for image in images]
     return [image[:side, :side] for image, side in zip(images, sides, strict=True)]
-
-
-@contextmanager
-def _open_folder(place: Path) -> Iterator[Path]:
-    """Give an empty folder beside the results, which is removed in the end."""
-    with explain_os_errors(place / DESCRIPTION_FILE):
-        place.mkdir(parents=True, exist_ok=True)
-    with (
-        explain_os_errors(place / DESCRIPTION_FILE),
-        tempfile.TemporaryDirectory(prefix=".partial-", dir=place) as name,
-    ):
-        yield Path(name)
 
 
 def _compare(

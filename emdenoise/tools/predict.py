@@ -4,8 +4,12 @@ import re
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from emdenoise.dataset.record import PARTICLE_LABEL
 from emdenoise.errors import MissingInputError, SettingsError
 from emdenoise.files.atomic import name_partial
 from emdenoise.files.locks import hold_folders, lock_file
@@ -15,6 +19,7 @@ from emdenoise.tools.restoration import TrainedNetwork
 from emdenoise.tools.trained import load_trained
 
 if TYPE_CHECKING:
+    from emdenoise.tools.particle_files import ParticleFiles
     from emdenoise.tools.staging import StagedImages
 
 
@@ -35,12 +40,17 @@ def predict(
     image, a folder for several. Denoised intensities are float32 in the units of the image, labels are uint8.
 
     A file with several signals, such as the detectors of a scan, gives a result for each: scan.HAADF.denoised.tif.
+
+    A network that knows the label particle also counts and measures the particles: scan.particles.csv lists them,
+    scan.particles.tif holds the number of each, scan.outlines.png and scan.sizes.png show them.
     """
     images = _list_images(images, image_file)
     _check_output(images, predicted_file)
     network = TrainedNetwork(*load_trained(model_dir))
     results = name_results(images, predicted_file, network.head.verb + network.head.ending)
     is_one_file = predicted_file is not None and not _is_folder(predicted_file)
+    for result in results.values():
+        _name_particle_files(network, result, images)  # refuses before anything is computed
     messages: list[str] = []
     for image, result in results.items():
         with _stage(image, result, network, signal) as staged:
@@ -53,9 +63,14 @@ def predict(
                     "choose one with --signal, or give a folder."
                 )
             for of_signal, place in zip(staged, places, strict=True):
-                with nullcontext() if place == result else lock_file(place):  # `_stage` holds that of the image
-                    size = _write_result(network, of_signal, place, progress)
-                messages.append(f"Wrote {place}: {size}, {network.workload}, weights {network.weights_sha256[:12]}.")
+                files = _name_particle_files(network, place, images)
+                with (
+                    nullcontext() if place == result else lock_file(place),  # `_stage` holds that of the image
+                    nullcontext() if files is None else lock_file(files.table),
+                ):
+                    size, found = _write_result(network, of_signal, place, files, progress)
+                weights = network.weights_sha256[:12]
+                messages.append(f"Wrote {place}: {size}, {network.workload}, weights {weights}{found}.")
                 if len(results) * len(staged) > 1:
                     progress.say(messages[-1])
     if len(messages) == 1:
@@ -190,16 +205,46 @@ def _stage(image: Path, result: Path, network: TrainedNetwork, signal: str | Non
         yield staged
 
 
-def _write_result(network: TrainedNetwork, staged: "StagedImages", place: Path, progress: Progress) -> str:
-    """Write the result of one signal; returns its size in words."""
+def _name_particle_files(network: TrainedNetwork, place: Path, images: Sequence[Path]) -> "ParticleFiles | None":
+    """Name the files of the particles of a result; None where the network does not know particles."""
+    if PARTICLE_LABEL not in network.label_names:
+        return None
+    from emdenoise.tools.particle_files import name_particle_files
+
+    return name_particle_files(place, images)
+
+
+def _write_result(
+    network: TrainedNetwork,
+    staged: "StagedImages",
+    place: Path,
+    files: "ParticleFiles | None",
+    progress: Progress,
+) -> tuple[str, str]:
+    """Write the result of one signal; returns its size and what is said of its particles, in words."""
     from emdenoise.files.pictures import write_pictures
 
     shape = staged.noisy.shape
+    kept: list[npt.NDArray[Any]] = []
+    strips = network.restore(staged, progress)
     write_pictures(
         place,
-        network.restore(staged, progress),
+        strips if files is None else _keep(strips, kept),
         shape=shape,
         dtype=network.head.dtype,
         pixel_size_angstrom=staged.pixel_size_angstrom,
     )
-    return f"{shape[0]} of {shape[2]} × {shape[1]} px" if shape[0] > 1 else f"{shape[2]} × {shape[1]} px"
+    size = f"{shape[0]} of {shape[2]} × {shape[1]} px" if shape[0] > 1 else f"{shape[2]} × {shape[1]} px"
+    if files is None:
+        return size, ""
+    from emdenoise.tools.particle_files import write_particles
+
+    masks = np.concatenate(kept).reshape(shape) == network.label_names.index(PARTICLE_LABEL)
+    return size, f"; {write_particles(files, masks, staged.noisy, staged.pixel_size_angstrom)}"
+
+
+def _keep(strips: Iterator[npt.NDArray[Any]], kept: list[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
+    """Pass strips on, and keep them."""
+    for strip in strips:
+        kept.append(strip)
+        yield strip

@@ -59,6 +59,8 @@ class TrainedNetwork:
         All settings of the training.
     pixel_size_angstrom : (float, float) or None
         Between which pixel sizes the images of the training were [Å]; None where nobody knows.
+    label_names : list of str
+        Of the labels 0, 1, … that it gives; empty where it gives none.
 
     Examples
     --------
@@ -80,7 +82,9 @@ class TrainedNetwork:
             raise ModelError(f"the network needs {' and '.join(inputs)}; it cannot do with one image.")
         self.name, self.workload, self.settings = settings.model.name, settings.workload, settings
         self.weights_sha256 = trained.weights_sha256
-        self.pixel_size_angstrom = SOURCES[settings.data.source].find_pixel_size(settings)
+        source = SOURCES[settings.data.source]
+        self.pixel_size_angstrom = source.find_pixel_size(settings)
+        self.label_names = source.label_names(settings) if self.head.kind == "labels" else []
         self._input = inputs[0]
         self._method = TiledMethod(trained.network, self.head, run_keras(fuse_upsampling(trained.network.model)))
 

@@ -5,7 +5,7 @@ files of other formats are read whole, in the reading process. What comes out of
 slices.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,7 @@ from emdenoise.dataset.tiles import scale_record
 from emdenoise.errors import SHORTAGES, DataError, MissingInputError, explain_os_errors
 from emdenoise.files.formats import Micrograph, check_values, is_image_file, read_micrographs
 from emdenoise.files.full_disk import create_hdf5
-from emdenoise.files.hdf5 import check_filters, check_parts, read_pixel_size
+from emdenoise.files.hdf5 import check_dataset, check_filters, check_parts, find_image_axes, read_pixel_size
 from emdenoise.files.pictures import HDF5_SUFFIXES
 from emdenoise.files.sandbox import read_sandboxed
 from emdenoise.sources import SOURCES
@@ -79,14 +79,17 @@ class Frames:
 class _Slice:
     """One image of a data set, read by rows when they are asked for."""
 
-    def __init__(self, dataset: h5py.Dataset, index: int | None) -> None:
-        self._dataset, self._index = dataset, index
-        self.shape = dataset.shape[-2:]
+    def __init__(self, dataset: h5py.Dataset, axes: Sequence[int], index: int) -> None:
+        self._dataset, self._axes, self._index = dataset, axes, index
+        self.shape = tuple(dataset.shape[axis] for axis in axes[-2:])
 
     def __getitem__(self, rows: slice) -> FloatImage:
-        place = rows if self._index is None else np.s_[self._index, rows]
+        place: list[int | slice] = [0] * self._dataset.ndim
+        wanted: list[int | slice] = [slice(None), rows, self._index]
+        for axis, chosen in zip(reversed(self._axes), wanted, strict=False):
+            place[axis] = chosen
         with np.errstate(over="ignore"):  # becomes infinite and is refused
-            values: FloatImage = self._dataset[place].astype(np.float32)
+            values: FloatImage = self._dataset[tuple(place)].astype(np.float32)
         return values
 
 
@@ -283,14 +286,19 @@ def _choose_signal(signals: list[Frames], signal: str | None, name: str) -> list
 
 
 def _open_dataset(dataset: h5py.Dataset, name: str) -> Frames:
-    numbers = range(len(dataset)) if dataset.ndim == 3 else [None]
-    return Frames([_Slice(dataset, number) for number in numbers], read_pixel_size(dataset, name), name)
+    check_dataset(dataset, name)
+    axes = find_image_axes(dataset)
+    num_frames = dataset.shape[axes[0]] if len(axes) == 3 else 1
+    images = [_Slice(dataset, axes, index) for index in range(num_frames)]
+    return Frames(images, read_pixel_size(dataset, name), name)
 
 
 def _find_dataset(file: h5py.File, signal: str | None, name: str) -> h5py.Dataset:
     found: list[h5py.Dataset] = []
     file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-    images = [item for item in found if item.ndim in (2, 3) and item.dtype.kind in "buif" and item.size]
+    images = [
+        item for item in found if item.size and item.dtype.kind in "buif" and len(find_image_axes(item)) in (2, 3)
+    ]
     if signal is not None:
         images = [item for item in images if item.name.strip("/") == signal.strip("/")]
     if len(images) != 1:

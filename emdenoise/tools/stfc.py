@@ -16,17 +16,16 @@ def export_stfc(*, data_dir: Path, stfc_dir: Path, progress: Progress) -> Outcom
     """Write training and test images in the file layout of the STFC codes, so that both see the same images."""
     from emdenoise.dataset.record_file import RecordFile
     from emdenoise.errors import explain_os_errors
-    from emdenoise.files.atomic import hash_file, write_json
+    from emdenoise.files.atomic import hash_file, open_scratch, write_json
     from emdenoise.results.preconditions import check_data
     from emdenoise.results.task_record import read_record
     from emdenoise.sources import SOURCES
     from emdenoise.sources.em_graphene_sim import FILES, write_pairs
-    from emdenoise.tools.archive import open_package
 
     record = read_record(data_dir, "preprocess")
     config = check_settings(record.settings, RunConfig, "the settings in records/preprocess.json")
     inputs = check_data(config, data_dir, "train.h5", "test.h5")
-    with open_package(stfc_dir) as folder:
+    with open_scratch(stfc_dir / DESCRIPTION_FILE) as folder:
         num_images = []
         for split in ("train", "test"):
             with RecordFile(data_dir / f"{split}.h5") as records:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from emdenoise.config.loading import check_settings, load_settings
 from emdenoise.config.schema import RunConfig
 from emdenoise.errors import DataError
+from emdenoise.files.atomic import open_scratch
 from emdenoise.files.locks import lock_folder
 from emdenoise.progress import Progress
 from emdenoise.tasks import Outcome
-from emdenoise.tools.archive import open_package
 
 if TYPE_CHECKING:
     from emdenoise.training.targets import Target
@@ -30,7 +30,7 @@ def submit(*, runs_dir: Path, system_file: Path, package_file: Path, progress: P
         stack.enter_context(lock_folder(place, is_written=True))
         for run, part in product(runs, ("output", "model")):
             stack.enter_context(lock_folder(run / part, is_written=False))
-        folder = stack.enter_context(open_package(place))
+        folder = stack.enter_context(open_scratch(package_file))
         target = _find_target(runs[0]) if runs else None
         package = build_package(runs, system, target, folder)
         _read_again(folder)

@@ -100,6 +100,7 @@ def test_apptainer_sees_nothing_of_the_caller_but_the_workspace_and_the_paramete
     assert [line for line in seen if line.startswith(("sees", "wrote"))] == ["wrote /emdenoise/workspace"]
 
 
+@pytest.mark.slow
 @needs("apptainer")
 def test_a_sif_of_a_docker_archive_is_one_of_the_docker_image(
     image: str, apptainer: dict[str, str], tmp_path: Path

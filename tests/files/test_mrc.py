@@ -100,3 +100,12 @@ def test_modes_that_are_not_read_are_named(tmp_path: Path, mode: int) -> None:
     path = write_mrc(tmp_path / "a.mrc", mode, np.ones(SHAPE, np.int16))
     with pytest.raises(DataError, match=rf"MRC mode {mode}; expected one of 0, 1, 2, 4, 6, 12; convert it to mode 2"):
         read_micrographs(path)
+
+
+def test_the_pixel_size_is_that_of_the_axes_that_the_header_calls_columns_and_rows(tmp_path: Path) -> None:
+    # MRC2014: words 17 to 19 say which axis of the cell (words 11 to 13) columns, rows and sections are.
+    words = {"word_8": 1, "word_9": 5, "word_10": 7, "word_17": 3, "word_18": 2, "word_19": 1, "word_13": 14.0}
+    path = write_mrc(tmp_path / "a.mrc", 2, np.ones(SHAPE, np.float32), **words)
+    assert read_micrographs(path)[0].pixel_size_angstrom == pytest.approx(2)
+    path = write_mrc(tmp_path / "b.mrc", 2, np.ones(SHAPE, np.float32), word_17=0, word_18=0)  # nobody wrote them
+    assert read_micrographs(path)[0].pixel_size_angstrom == pytest.approx(2)

@@ -58,3 +58,13 @@ def test_an_animation_is_refused(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match=r"an animation; expected one image; save its frames as \.tif"):
         read_micrographs(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_image_that_shall_be_turned_to_be_seen_is_refused(tmp_path: Path, suffix: str) -> None:
+    notes = Image.Exif()
+    notes[274] = 6  # EXIF: Orientation, where 1 is as stored
+    Image.fromarray(np.zeros((8, 12), np.uint8)).save(tmp_path / f"a{suffix}", exif=notes)
+    for read in (read_micrographs, read_masks) if suffix == ".png" else (read_micrographs,):
+        with pytest.raises(DataError, match=rf"a\{suffix}: says in its EXIF notes \(orientation 6\) that it shall be"):
+            read(tmp_path / f"a{suffix}")

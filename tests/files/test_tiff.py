@@ -236,3 +236,18 @@ def test_channels_of_imagej_are_signals(tmp_path: Path) -> None:
     micrographs = read_micrographs(tmp_path / "a.tif")
     assert [micrograph.signal for micrograph in micrographs[::2]] == ["channel 0", "channel 1", "channel 2"]
     np.testing.assert_array_equal([micrograph.image for micrograph in micrographs[:2]], stack[:, 0])
+
+
+def test_signed_numbers_that_imagej_stores_with_an_offset_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    # ImageJ's Calibration.setSigned16BitCalibration: stored 0 … 65535 mean -32768 … 32767, by function 0, a line.
+    signed = np.array([[-32768, -3, 0], [1, 2, 32767]], np.int16)
+    notes = {"cf": 0, "c0": -32768.0, "c1": 1.0, "vunit": "gray value"}
+    stored = (signed.astype(np.int32) + 32768).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, imagej=True, metadata=notes)
+    np.testing.assert_array_equal(read_micrographs(tmp_path / "a.tif")[0].image, signed)
+
+
+def test_an_array_of_events_that_tifffile_wrote_is_not_inverted(tmp_path: Path) -> None:
+    events = np.eye(20, 30, dtype=bool)  # tifffile stores it with 0 as white, and reads it as it was
+    tifffile.imwrite(tmp_path / "a.tif", events)
+    np.testing.assert_array_equal(read_micrographs(tmp_path / "a.tif")[0].image, events)

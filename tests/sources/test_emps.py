@@ -75,6 +75,43 @@ def test_the_official_test_images_are_the_test(tmp_path: Path) -> None:
     assert len(splits["validation"]) == 1
 
 
+def list_images(config: RunConfig, raw_dir: Path) -> dict[str, set[str]]:
+    return {split: {record.name for record in records} for split, records in read_emps(config, raw_dir).items()}
+
+
+def write_articles(folder: Path, articles: dict[str, str]) -> None:
+    rows = [f"{image}.png,{article},gr1,\"[{{'shape': [1, 2]}}]\"" for image, article in articles.items()]
+    (folder / "metadata.csv").write_text("\n".join(["filename,doi,locator,regions", *rows]) + "\n")
+
+
+def test_the_images_of_an_article_are_one_specimen_and_never_in_two_splits(tmp_path: Path) -> None:
+    mirror, articles = tmp_path / "mirror", dict(zip(TRAIN, ["10.1/a", "10.1/b", "10.1/c"] * 2, strict=True))
+    fill(mirror, TRAIN)
+    write_articles(mirror, articles)
+    for seed in range(5):
+        config = make_config(seed=seed, mirror=str(mirror))
+        assert "emps/metadata.csv" in download_emps(config, tmp_path, SilentProgress())
+        splits = {
+            split: {articles[name.removesuffix(".png")[:10]] for name in names}
+            for split, names in list_images(config, tmp_path).items()
+        }
+        assert splits == find_specimens(config, tmp_path)
+        assert sorted(article for names in splits.values() for article in names) == ["10.1/a", "10.1/b", "10.1/c"]
+
+
+def test_an_image_whose_article_nobody_knows_is_a_specimen_of_its_own(tmp_path: Path) -> None:
+    fill(tmp_path / "emps", TRAIN)
+    write_articles(tmp_path / "emps", {TRAIN[0]: "nan", TRAIN[1]: ""})
+    assert set.union(*find_specimens(make_config(), tmp_path).values()) == set(TRAIN)
+
+
+def test_a_list_of_articles_without_its_columns_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "emps", TRAIN)
+    (tmp_path / "emps" / "metadata.csv").write_text("image,article\n")
+    with pytest.raises(DataError, match=r"emps/metadata\.csv has the columns image, article; expected filename, doi"):
+        read_emps(make_config(), tmp_path)
+
+
 def test_without_them_the_test_is_drawn_from_training_and_that_is_said(tmp_path: Path) -> None:
     fill(tmp_path / "emps", TRAIN)
     progress = Heard()
@@ -108,6 +145,23 @@ def test_images_are_luminance_and_particles_are_one_label(tmp_path: Path) -> Non
         np.testing.assert_array_equal(noisy / cut[0].attributes["intensity_scale"], make_grey(identifier))
         np.testing.assert_array_equal(mask, make_particles(identifier) > 0)
         assert {"clean" not in tile.images for tile in cut} == {True}
+
+
+@pytest.mark.parametrize("scale_factor", [1.0, 2.0])
+def test_particles_keep_their_numbers_in_all_tiles(scale_factor: float, tmp_path: Path) -> None:
+    fill(tmp_path / "emps", TRAIN)
+    shape = tuple(int(scale_factor * side) for side in SHAPE)
+    tiles: dict[str, list[Record]] = {}
+    for records in read_emps(make_config(scale_factor=scale_factor), tmp_path).values():
+        for record in records:
+            tiles.setdefault(record.specimen, []).append(record)
+    assert len(tiles) == len(TRAIN)
+    for identifier, cut in tiles.items():
+        corners = [(int(tile.attributes["tile_row_px"]), int(tile.attributes["tile_column_px"])) for tile in cut]
+        instances = assemble_tiles([tile.images["instances"] for tile in cut], corners, shape)
+        assert instances.dtype == np.int32
+        expected = np.kron(make_particles(identifier), np.ones((int(scale_factor),) * 2, np.uint16))
+        np.testing.assert_array_equal(instances, expected)
 
 
 def test_added_noise_makes_pairs(tmp_path: Path) -> None:
@@ -221,3 +275,4 @@ def test_real_images_have_labels_of_their_size(tmp_path: Path) -> None:
     assert re.fullmatch(rf"{record.specimen}\.png row 0 column 0", record.name)
     np.testing.assert_allclose(record.noisy * 256, grey, atol=1)
     np.testing.assert_array_equal(record.images["mask"], particles > 0)
+    np.testing.assert_array_equal(record.images["instances"], particles)

@@ -9,6 +9,7 @@ import pytest
 import emdenoise
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import choose_scale
+from emdenoise.dataset.record import Record
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.files.formats import read_micrographs
 from emdenoise.progress import SilentProgress
@@ -125,11 +126,31 @@ def test_a_pixel_size_in_text_is_a_number_all_the_same(tmp_path: Path) -> None:
         assert staged.pixel_size_angstrom == 1.5
 
 
+def read_records(raw_dir: Path, **data: object) -> list[Record]:
+    settings = {"source": "folder", "tile_size_px": SIDE, **data}
+    config = RunConfig.model_validate({"division": "open", "data": settings})
+    return [record for split in read_folder(config, raw_dir).values() for record in split]
+
+
+def test_source_folder_mixes_no_signals_unless_the_settings_say_so(tmp_path: Path) -> None:
+    for index in range(3):
+        write_scan(tmp_path / f"folder/{index}.emd")
+    with pytest.raises(DataError, match=r"\.emd: holds the signals BF, DF, and data\.signal is null; set it to one of"):
+        read_records(tmp_path)
+    with pytest.raises(DataError, match=r"BF, DF, and data\.signal is HAADF; set it to one"):
+        read_records(tmp_path, signal="HAADF")
+    write_scan(tmp_path / "folder/2.emd", ("DF",))  # one signal leaves no choice
+    records = read_records(tmp_path, signal="DF")
+    expected = choose_scale([DETECTORS["DF"].astype(np.float32)])
+    assert len(records) == 3
+    for record in records:
+        np.testing.assert_array_equal(record.noisy, expected.apply(DETECTORS["DF"].astype(np.float32)))
+
+
 def test_source_folder_scales_each_signal_by_itself(tmp_path: Path) -> None:
     for index in range(3):
         write_scan(tmp_path / f"folder/{index}.emd")
-    config = RunConfig.model_validate({"division": "open", "data": {"source": "folder", "tile_size_px": SIDE}})
-    records = [record for split in read_folder(config, tmp_path).values() for record in split]
+    records = read_records(tmp_path, signal="all")
     assert len(records) == 6
     for record in records:
         name = next(name for name in DETECTORS if name in record.name)

@@ -118,3 +118,51 @@ def test_data_that_need_a_filter_name_it(tiny_config: Config, tmp_path: Path) ->
         PackageError, match=r"a\.h5: image needs HDF5 filter 32008 \(bitshuffle\), which is not installed"
     ):
         stage(tmp_path / "a.h5", tiny_config())
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 1), (1, 40, 50), (1, 1, 40, 50)])
+def test_axes_of_length_one_of_a_data_set_are_no_frames(
+    shape: tuple[int, ...], tiny_config: Config, tmp_path: Path
+) -> None:
+    config, image = tiny_config(data={"source": "folder"}), np.random.default_rng(0).random((40, 50), np.float32)
+    found = []
+    for number, of_shape in enumerate(((40, 50), shape)):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file["image"] = image.reshape(of_shape)
+        found.append(stage(tmp_path / f"{number}.h5", config))
+    np.testing.assert_array_equal(found[1], found[0])
+
+
+def never_written(file: h5py.File) -> None:
+    file.create_dataset("image", (40, 50), np.float32, fillvalue=3)
+
+
+def partly_written(file: h5py.File) -> None:
+    file.create_dataset("image", (4, 40, 50), np.float32, chunks=(1, 40, 50))[:3] = 1
+
+
+def packed(file: h5py.File) -> None:
+    file["image"] = np.ones((40, 50), np.int16)  # netCDF: the value is 0.5 × the number
+    file["image"].attrs["scale_factor"] = 0.5
+
+
+def with_colours_last(file: h5py.File) -> None:
+    file["image"] = np.ones((40, 50, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (never_written, r"image: 1 of its 1 parts were never written"),
+        (partly_written, r"image: 1 of its 4 parts were never written"),
+        (packed, r"image is packed by its attribute scale_factor; expected the values"),
+        (with_colours_last, r"image has the shape \(40, 50, 3\), as where colours or channels stand last"),
+    ],
+)
+def test_numbers_of_a_data_set_that_are_no_frames_or_not_all_there_are_refused(
+    write: Callable[[h5py.File], None], message: str, tiny_config: Config, tmp_path: Path
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write(file)
+    with pytest.raises(DataError, match=message):
+        stage(tmp_path / "a.h5", tiny_config(data={"source": "folder"}))

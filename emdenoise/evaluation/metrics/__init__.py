@@ -8,6 +8,16 @@ from emdenoise.dataset.fields import Kind
 from emdenoise.evaluation.metrics.atoms import ATOM_ERROR, ATOM_F1, ATOM_RECALL, FALSE_ATOMS, score_atoms
 from emdenoise.evaluation.metrics.contract import Case, Metric
 from emdenoise.evaluation.metrics.defects import MSE_DEFECT, PSNR_DEFECT, mse_inside
+from emdenoise.evaluation.metrics.instances import (
+    AP50_COCO,
+    AP50_EMPS,
+    AP75_COCO,
+    AP75_EMPS,
+    ARI,
+    MEDIAN_DIAMETER_ERROR,
+    PQ,
+    SIZE_DISTANCE,
+)
 from emdenoise.evaluation.metrics.intensity import MSE, PSNR, SSIM, mse, psnr, ssim
 from emdenoise.evaluation.metrics.masks import DICE, IOU, dice_per_label, iou_per_label
 
@@ -38,6 +48,14 @@ METRICS: dict[str, Metric] = {
     "false_atoms_per_nm2": FALSE_ATOMS,
     "dice": DICE,
     "iou": IOU,
+    "ap50_coco": AP50_COCO,
+    "ap75_coco": AP75_COCO,
+    "ap50_emps": AP50_EMPS,
+    "ap75_emps": AP75_EMPS,
+    "pq": PQ,
+    "ari": ARI,
+    "median_diameter_error": MEDIAN_DIAMETER_ERROR,
+    "size_distance": SIZE_DISTANCE,
 }
 
 

@@ -32,6 +32,8 @@ class Case:
         Largest distance of a match [Å].
     mask : ndarray of uint8, shape (num_images, height, width), or None
         True label of each pixel, where the truth is something else.
+    instances : ndarray of int32, shape (num_images, height, width), or None
+        True number of the particle of each pixel, 0 for none.
     data_ranges : ndarray of float64, shape (num_images,), or None
         Range of the truth where its source states it, else NaN or None: stored intensities are in [0, 1].
     """
@@ -43,6 +45,7 @@ class Case:
     pixel_sizes_angstrom: Scores | None = None
     atom_tolerance_angstrom: float = 0.5
     mask: npt.NDArray[np.uint8] | None = None
+    instances: npt.NDArray[np.int32] | None = None
     data_ranges: Scores | None = None
     _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -88,7 +91,7 @@ class Metric:
     factor : float
         From the score to the unit that is shown.
     needs : tuple of str
-        What the records must have besides the truth: ``atoms``, ``mask``.
+        What the records must have besides the truth: ``atoms``, ``mask``, ``instances``.
     needs_label : str
         Label that their masks must know; empty for any.
     is_by_label : bool
