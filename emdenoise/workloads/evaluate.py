@@ -153,10 +153,13 @@ def evaluate(
 
 
 def read_examples(workload: Workload, records: RecordFile, chosen: npt.NDArray[np.intp]) -> Examples:
-    """Read the images of these indices as examples for classical methods."""
+    """Read the images of these indices as examples for classical methods, without what continues them by reflection."""
     return Examples(
-        records.read_sample(workload.inputs, chosen),
-        records.read(workload.truth, chosen),
+        {
+            name: [FIELDS[name].to_sample(records.read_inside(name, index)) for index in chosen]
+            for name in workload.inputs
+        },
+        [records.read_inside(workload.truth, index) for index in chosen],
         label_names=records.label_names,
         black_level=find_black_level(records),
     )

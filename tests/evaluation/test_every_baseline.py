@@ -217,11 +217,25 @@ def test_images_without_any_contrast_teach_nothing_but_stop_nothing(name: str) -
     assert np.array_equal(*results)
 
 
+@every_baseline
+def test_examples_of_different_sizes_give_the_choice_of_their_images(name: str) -> None:
+    noisy, truth = draw_images(BASELINES[name].kind, 0)
+    sizes = [(slice(None), slice(None)), (slice(None), slice(56))]
+    images, true = ([one[size] for one, size in zip(stack, sizes, strict=True)] for stack in (noisy, truth))
+    method = fit_baselines([name], Examples({"noisy": [image[..., None] for image in images]}, true, LABEL_NAMES))[name]
+    for image, expected in zip(images, true, strict=True):
+        result = method(as_sample(image[None]))[0]
+        if BASELINES[name].kind == "labels":
+            assert np.mean(result == expected) > 0.9
+        else:
+            assert np.abs(result - expected).mean() < np.abs(image - expected).mean()
+
+
 @every_segmentation
 @pytest.mark.parametrize(
     ("noisy", "mask", "message"),
     [
-        (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 9), np.uint8), "equal 3-D shapes"),
+        (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 9), np.uint8), "equal 2-D shapes"),
         (np.zeros((1, 8, 8), np.float32), np.full((1, 8, 8), 2, np.uint8), "mask has label 2; expected 0 to 1"),
         (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.uint8), "without any contrast"),
     ],

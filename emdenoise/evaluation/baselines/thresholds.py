@@ -14,6 +14,7 @@ from emdenoise.evaluation.baselines.views import (
     TEXTURES_PX,
     TuningImages,
     View,
+    count_labels,
     is_even,
     prepare_images,
     repair,
@@ -150,7 +151,7 @@ def _choose_threshold(
     for view in views:
         features = [view.compute(image) for image in images.noisy]
         for offset in offsets:
-            regions = np.stack([split_regions(feature, num_regions, offset) for feature in features])
+            regions = [split_regions(feature, num_regions, offset) for feature in features]
             counts = count_regions(regions, images.mask, num_regions=num_regions, num_labels=images.num_labels)
             for is_by_area in (False, True):
                 scores = score_assignments(_sort_by_area(counts) if is_by_area else counts, assignments)
@@ -165,16 +166,16 @@ def _choose_threshold(
     return OfDetectorImage(best[1])
 
 
-def choose_labels(mask: Mask, num_labels: int, num_regions: int) -> list[int]:
+def choose_labels(masks: Sequence[Mask], num_labels: int, num_regions: int) -> list[int]:
     """Choose the labels that regions may get: all, or the most frequent ones where there are too many to try.
 
     Examples
     --------
-    >>> choose_labels(np.array([[[0, 7, 7]]], np.uint8), num_labels=9, num_regions=2)
+    >>> choose_labels([np.array([[0, 7, 7]], np.uint8)], num_labels=9, num_regions=2)
     [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
     num_tried = next(number for number in range(num_labels, 0, -1) if number**num_regions <= MAX_ASSIGNMENTS)
-    order = np.argsort(-np.bincount(mask.ravel(), minlength=num_labels), kind="stable")
+    order = np.argsort(-count_labels(masks, num_labels), kind="stable")
     return sorted(order[:num_tried].tolist())
 
 

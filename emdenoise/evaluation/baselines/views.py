@@ -1,10 +1,11 @@
 """What classical segmenters look at: intensity and texture, smoothed, with dead pixels and the beam taken care of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
-from skimage.feature import multiscale_basic_features
 from skimage.filters import threshold_local, threshold_otsu
 
 from emdenoise.arrays import FloatImage, Mask, describe
@@ -16,8 +17,6 @@ TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0
 
 BORDER_PX = 4
 """Width of the border that the polarity is decided from [px]."""
-POLARITY_PX = 2.0
-"""Standard deviation of the smoothing before the polarity of an image is decided [px]."""
 LEAST_GAIN = 0.01
 """Turning the polarity of each image by its border must gain more than this in Dice; a border that shows as much of one
 region as of another tells nothing."""
@@ -29,9 +28,9 @@ class TuningImages:
 
     Attributes
     ----------
-    noisy : ndarray of float32, shape (num_images, height, width)
+    noisy : list of ndarray of float32, shape (height, width)
         With `repair` applied.
-    mask : ndarray of uint8, shape (num_images, height, width)
+    mask : list of ndarray of uint8, shape (height, width)
     num_labels : int
     black_level : float
         Stored intensity of a pixel that no electron reached.
@@ -39,8 +38,8 @@ class TuningImages:
         The label of most pixels, which an even image gets.
     """
 
-    noisy: FloatImage
-    mask: Mask
+    noisy: list[FloatImage]
+    mask: list[Mask]
     num_labels: int
     black_level: float
     frequent_label: int
@@ -59,21 +58,27 @@ def prepare_images(examples: Examples) -> TuningImages:
 
 
 def _prepare(examples: Examples) -> TuningImages:
-    noisy, mask, num_labels = examples.noisy, examples.truth, len(examples.label_names)
-    if noisy.ndim != 3 or noisy.shape != mask.shape:
-        raise ValueError(f"noisy is {describe(noisy)}, mask {describe(mask)}; expected equal 3-D shapes")
-    if mask.max(initial=0) >= num_labels:
-        raise ValueError(f"mask has label {mask.max()}; expected 0 to {num_labels - 1}")
-    has_contrast = np.array([not is_even(image) for image in noisy], bool)
-    if not has_contrast.any():
-        raise ValueError(f"noisy is {describe(noisy)} without any contrast; expected at least one image to tune on")
+    num_labels = len(examples.label_names)
+    for image, mask in zip(examples.noisy, examples.truth, strict=True):
+        if image.ndim != 2 or image.shape != mask.shape:
+            raise ValueError(f"noisy is {describe(image)}, mask {describe(mask)}; expected equal 2-D shapes")
+        if mask.max(initial=0) >= num_labels:
+            raise ValueError(f"mask has label {mask.max()}; expected 0 to {num_labels - 1}")
+    chosen = [pair for pair in zip(examples.noisy, examples.truth, strict=True) if not is_even(pair[0])]
+    if not chosen:
+        raise ValueError(f"{len(examples.truth)} images without any contrast; expected at least one to tune on")
     return TuningImages(
-        noisy=np.stack([repair(image, examples.black_level) for image in noisy[has_contrast]]),
-        mask=mask[has_contrast],
+        noisy=[repair(image, examples.black_level) for image, _ in chosen],
+        mask=[mask for _, mask in chosen],
         num_labels=num_labels,
         black_level=examples.black_level,
-        frequent_label=int(np.bincount(mask.ravel()).argmax()),
+        frequent_label=int(count_labels(examples.truth, num_labels).argmax()),
     )
+
+
+def count_labels(masks: Sequence[Mask], num_labels: int) -> npt.NDArray[np.int64]:
+    """Count the pixels of each label in all masks together."""
+    return np.sum([np.bincount(mask.ravel(), minlength=num_labels) for mask in masks], axis=0)
 
 
 @dataclass(frozen=True)
@@ -186,28 +191,3 @@ def measure_texture(image: FloatImage, fine_px: float, length_px: float) -> Floa
     band = gaussian_filter(image, fine_px) - gaussian_filter(image, 2 * fine_px)
     strength = np.sqrt(np.maximum(gaussian_filter(band**2, length_px), 0))
     return strength / np.maximum(strength.mean(), np.finfo(np.float32).tiny)
-
-
-def compute_features(image: FloatImage, flatten_px: float | None, *, is_turned: bool = False) -> FloatImage:
-    """Describe each pixel by its surroundings at several scales.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (height, width)
-    flatten_px : float or None
-        Standard deviation of the smoothing that estimates the beam [px]; None leaves the beam in.
-    is_turned : bool
-        Whether the image is turned so that most of the border is low; see `is_border_high`.
-
-    Returns
-    -------
-    ndarray of float32, shape (height × width, num_features)
-        Intensity, edges and curvatures, of the image with mean 0 and standard deviation 1, and textures.
-    """
-    image = flatten_beam(image, flatten_px)
-    image = (image - image.mean()) / np.maximum(image.std(), np.finfo(np.float32).tiny)
-    if is_turned and is_border_high(gaussian_filter(image, POLARITY_PX)):
-        image = -image
-    features = multiscale_basic_features(image.astype(np.float32), sigma_min=1, sigma_max=16, workers=1)
-    textures = [measure_texture(image, fine_px, length_px) for fine_px, length_px in TEXTURES_PX]
-    return np.concatenate([features, np.stack(textures, axis=-1)], axis=-1, dtype=np.float32).reshape(image.size, -1)

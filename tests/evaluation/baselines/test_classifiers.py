@@ -1,10 +1,16 @@
 """What becomes of the probabilities of a classifier."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from emdenoise.evaluation.baselines import fit_baselines
 from emdenoise.evaluation.baselines.classifiers import (
+    GRADIENT_BOOSTING,
     RANDOM_FOREST,
+    Learner,
     PixelSegmenter,
     choose_labels,
     drop_spots,
@@ -39,6 +45,27 @@ def draw_examples(seed: int, share: float, num_images: int = 2) -> Examples:
     mask[:, :, : round(40 * share)] = 1
     noisy = (make_generator(seed, "test").poisson(10 + 30 * mask) / 40).astype(np.float32)
     return Examples({"noisy": noisy[..., None]}, mask, ["dark", "bright"])
+
+
+def test_two_classifiers_that_are_fitted_at_a_time_read_the_training_images_once() -> None:
+    num_read = []
+
+    def read() -> Examples:
+        num_read.append(1)
+        time.sleep(0.05)
+        return draw_examples(1, 0.25)
+
+    validation = draw_examples(2, 0.5)
+    examples = replace(validation, read_training=read)
+    fitted = fit_baselines(["random_forest", "gradient_boosting"], examples)
+    assert len(num_read) == 1
+    for method in fitted.values():
+        assert np.mean(method({"noisy": np.array(validation.inputs["noisy"])}) == validation.truth) > 0.9
+
+
+@pytest.mark.parametrize("learner", [RANDOM_FOREST, GRADIENT_BOOSTING], ids=["forest", "boosting"])
+def test_the_first_size_of_a_tree_is_inside_the_sizes_to_choose_from(learner: Learner) -> None:
+    assert min(learner.sizes) < learner.sizes[0] < max(learner.sizes)
 
 
 def test_a_forest_learns_from_the_training_images_and_reads_them_once() -> None:
