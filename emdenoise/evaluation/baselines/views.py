@@ -1,6 +1,5 @@
 """What classical segmenters look at: intensity and texture, smoothed, with dead pixels and the beam taken care of."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_local, threshold_otsu
 
 from emdenoise.arrays import FloatImage, Mask, describe
-from emdenoise.evaluation.baselines.contract import Examples
+from emdenoise.evaluation.baselines.contract import Examples, Images
 from emdenoise.evaluation.baselines.preparation import estimate_electrons, flatten_beam, repair_dead_pixels
 
 TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0, 16.0))
@@ -76,7 +75,7 @@ def _prepare(examples: Examples) -> TuningImages:
     )
 
 
-def count_labels(masks: Sequence[Mask], num_labels: int) -> npt.NDArray[np.int64]:
+def count_labels(masks: Images, num_labels: int) -> npt.NDArray[np.int64]:
     """Count the pixels of each label in all masks together."""
     return np.sum([np.bincount(mask.ravel(), minlength=num_labels) for mask in masks], axis=0)
 
