@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARAMETERS ?= smoke
 MARKER ?= cluster
+# Each worker has one half of the tests, so the fixtures of a file are made once; one that is done takes from the other.
+TWO_WORKERS := --numprocesses=2 --dist=worksteal
 REFERENCE := tests/reference/smoke
 SOURCES := emdenoise tests benchmarks docs build run conftest.py
 
@@ -29,7 +31,7 @@ benchmark: setup  ## simulate, preprocess, train, test; ends with a table and a 
 	run/bare.sh download,preprocess,train,test workspace workspace/parameters/$(PARAMETERS).parameters.yaml
 
 test: setup  ## the fast tests
-	$(BIN)/python -m pytest --numprocesses=2
+	$(BIN)/python -m pytest $(TWO_WORKERS)
 
 verify: setup  ## the smoke run repeated from its reference record, and compared
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
@@ -42,7 +44,7 @@ reference: setup  ## make the reference record of the smoke run anew, after a ch
 		cp -r $$scratch/output/records $$scratch/output/scores.json $(REFERENCE)
 
 test-long: setup  ## the tests that take up to a minute each
-	$(BIN)/python -m pytest --numprocesses=2 --durations=12 -m "long and not slow"
+	$(BIN)/python -m pytest $(TWO_WORKERS) --durations=12 -m "long and not slow"
 
 test-slow: setup  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m "slow and not cluster"
@@ -51,8 +53,10 @@ test-container: MARKER = container and not slow
 test-container: setup .venv-mlcube/.installed  ## the tests in real containers; needs a Docker engine (MARKER=container: all)
 	MLCUBE=$(CURDIR)/.venv-mlcube/bin/mlcube $(BIN)/python -m pytest --durations=12 -m "$(MARKER)" tests/container
 
+# A file is for one worker: two trainings of several processes at once would ask for the same port of a node.
 test-cluster: setup .venv-hpc/.installed  ## the tests on a real Slurm; needs its commands and two nodes (MARKER="cluster and not slow")
-	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest --durations=12 -m "$(MARKER)" tests/cluster
+	REFRAME=$(CURDIR)/.venv-hpc/bin/reframe $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=12 \
+		-m "$(MARKER)" tests/cluster
 
 mlcube: .venv-mlcube/.installed  ## install MLCube 0.0.9, which wants an older pip, into .venv-mlcube
 

@@ -27,7 +27,7 @@ PRECISIONS = {
     "mixed_bfloat16": ("mixed_bfloat16", "default"),
 }
 """The precision of our settings and that of products in JAX."""
-NETWORKS = {"unet": "default", "resunet": "smoke"}
+NETWORKS = {"unet": "default", "resunet": "open"}
 """By name, the parameters file that trains it."""
 MAX_CALLS = 2000
 NUM_STEPS_KEPT = 5
@@ -292,13 +292,14 @@ def measure_cases(bench: Bench, measure: Callable[[Bench, Any, Any, RunConfig], 
 
 
 def measure_training(bench: Bench, lesson: Any, started: Any, config: RunConfig) -> dict[str, Any]:
-    """Learn from a batch on the device, by the compiled step alone and through Keras, and from our files."""
+    """Learn from a batch on the device, by the compiled step alone and through Keras, and from files read or kept."""
     import jax
     import jax.numpy as jnp
 
     from emdenoise.dataset.sampler import Sampler
     from emdenoise.models.backend import learn_batch
     from emdenoise.training import epochs
+    from emdenoise.training.kept_images import keep_images
     from emdenoise.training.learners import NetworkLearner, PreparedBatches
 
     class Unjudged(NetworkLearner):
@@ -328,16 +329,25 @@ def measure_training(bench: Bench, lesson: Any, started: Any, config: RunConfig)
     found["keras_images_per_s"] = size * measure_rate(lambda: learn_batch(model, *batch), seconds)
     num_steps = max(4, min(MAX_CALLS, round(seconds * found["keras_images_per_s"] / size)))
     training = config.training.model_copy(update={"crops_per_epoch": num_steps * size, "epochs": 2})
-    batches = PreparedBatches(
-        Sampler(lesson.images, lesson.objective.needs, training, seed=0), lesson.objective, seed=0
-    )
+    sampler = Sampler(lesson.images, lesson.objective.needs, training, seed=0)
     learner = Unjudged(model, started.learner.loss)
-    with patch.object(epochs, "fetch", wraps=epochs.fetch) as fetch:
-        result = run(replace(started, learner=learner, batches=batches, held_out=batches), training, bench.folder)
-    found["own_images_per_s"] = result.images_per_second
-    found["share_of_synthetic"] = result.images_per_second / found["synthetic_images_per_s"]
+
+    def train(reader: Any) -> float:
+        batches = PreparedBatches(reader, lesson.objective, seed=0)
+        with patch.object(epochs, "fetch", wraps=epochs.fetch) as fetch:
+            result = run(replace(started, learner=learner, batches=batches, held_out=batches), training, bench.folder)
+        found["host_synchronisations_per_epoch"] = fetch.call_count / training.epochs
+        return float(result.images_per_second)
+
+    found["own_images_per_s"] = train(sampler)
+    found["share_of_synthetic"] = found["own_images_per_s"] / found["synthetic_images_per_s"]
+    began = time.perf_counter()
+    kept = keep_images(sampler, lesson.images, lesson.objective)
+    jax.block_until_ready(kept.read(0, 0))
+    found["keeping_s"], found["kept_bytes"] = time.perf_counter() - began, kept.num_bytes
+    found["kept_images_per_s"] = train(kept)
+    found["kept_share_of_synthetic"] = found["kept_images_per_s"] / found["synthetic_images_per_s"]
     found["steps_per_epoch"] = num_steps
-    found["host_synchronisations_per_epoch"] = fetch.call_count / training.epochs
     return found
 
 

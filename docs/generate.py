@@ -47,10 +47,10 @@ def describe_annotation(annotation: object) -> str:
         return " \\| ".join(f"`{value}`" for value in values)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(describe_annotation(argument) for argument in arguments)
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "section"
     if origin is tuple:
-        if arguments[-1] is Ellipsis:
-            return f"list of {describe_annotation(arguments[0])}"
-        return "[low, high]"
+        return f"list of {describe_annotation(arguments[0])}" if arguments[-1] is Ellipsis else "[low, high]"
     names = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
     return names.get(typing.cast("type", annotation), str(annotation))
 
@@ -72,7 +72,14 @@ def make_parameters_page() -> str:
     sections = [make_section("The run", RunConfig)]
     for name, field in RunConfig.model_fields.items():
         if name != "model" and isinstance(field.default, Settings):
-            sections.append(make_section(f"`{name}`", type(field.default)))
+            section = type(field.default)
+            sections.append(make_section(f"`{name}`", section))
+            sections += [
+                make_section(f"`{name}.{part}`", argument)
+                for part, inner in section.model_fields.items()
+                for argument in typing.get_args(inner.annotation)
+                if isinstance(argument, type) and issubclass(argument, Settings)
+            ]
     sections.append("The section `model` depends on the network: see [models.md](models.md).\n")
     head = (
         "# Parameters\n\nOne YAML file is one run. Unknown names are errors; what a file leaves out has its default.\n"

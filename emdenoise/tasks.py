@@ -91,6 +91,7 @@ def train(
     group = join_processes(config.num_processes)  # before Keras is imported
 
     from emdenoise.dataset.record_file import RecordFile
+    from emdenoise.dataset.whole_images import show_for_validation
     from emdenoise.models.backend import list_accelerators
     from emdenoise.models.checkpoints import set_aside
     from emdenoise.results.preconditions import check_data
@@ -106,12 +107,13 @@ def train(
     recorder = TaskRecorder("train", config)
     checkpoint = open_checkpoint(config, group, model_dir, inputs)
     with RecordFile(data_dir / "train.h5") as images, RecordFile(data_dir / "validation.h5") as validation:
+        shown = show_for_validation(validation, config.training)
         lesson = Lesson(
             workload.make_objective(config.training),
             workload.make_ports(images, config.training),
             images,
-            validation,
-            workload.make_judge(config, validation, group),
+            shown,
+            workload.make_judge(config, shown, group),
         )
         with recorder.phase("pretrain"):
             pretrained = pretrain_network(config, images, validation, model_dir, inputs=inputs, progress=progress)
@@ -190,8 +192,9 @@ def test(
     record = recorder.describe(inputs, {}, found, list_accelerators())
     pictures = show_pretrained(config, model_dir, evaluation.pictures[workload.inputs[0]]) | evaluation.pictures
     window = SOURCES[config.data.source].find_window(config)
-    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, window)
-    write_report(output_dir, words, scores, pictures, colours=evaluation.colours, test=record)
+    words = ReportWords(workload.description, workload.main_metric, workload.head.kind, window, workload.inputs[0])
+    colours, particles = evaluation.colours, evaluation.particles
+    write_report(output_dir, words, scores, pictures, colours=colours, test=record, particles=particles)
     write_record(output_dir, record)
     table = make_table(scores, is_compact=True) + make_difference_rows(scores, is_compact=True)
     return Outcome(f"The report is {output_dir / 'report.html'}", table)

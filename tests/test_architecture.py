@@ -25,7 +25,7 @@ LAYERS = (
     {"dataset"},
     {"files"},
     {"config"},
-    {"processes"},
+    {"processes", "resampling"},
     {"errors", "arrays", "seeding", "progress", "tables", "terminal"},
 )
 ONLY_IN = {

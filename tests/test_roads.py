@@ -6,6 +6,8 @@ is a dead end, which one line says. A new source or workload without a road fail
 
 import json
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -19,6 +21,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from emdenoise.cli import main
+from emdenoise.dataset.sampler import Sampler
 from emdenoise.sources import SOURCES
 from emdenoise.workloads import WORKLOADS
 from tests.raw_files import RAW_FILES, write_micrographs
@@ -76,6 +79,26 @@ WHOLE: Settings = {"data": {"tile_size_px": 256}}
 """For `em_graphene_sim`, whose images have one size: they stay whole, as in the closed division."""
 WITH_ADDED_NOISE: Settings = {"data": {"added_noise_electrons_per_pixel": 50.0}}
 
+ZOOMED: Settings = {
+    "data": {"tile_size_px": 136},
+    "training": {
+        "epochs": 2,
+        "zoom": [0.6, 1.7],
+        "flip": True,
+        "read_ahead": 0,
+        "border_weight": 3.0,
+        "augmentation": {
+            "log_gamma": 0.4,
+            "inversion": 0.5,
+            "log_contrast": 0.3,
+            "brightness": 0.1,
+            "blur_px": 1.5,
+            "noise": 0.08,
+        },
+    },
+}
+"""For `emps`: every image is one tile, and learned from at any scale."""
+
 
 class Road(NamedTuple):
     """A source with a workload; `write` fills the mirror, as `RAW_FILES` has it where it is None."""
@@ -114,7 +137,12 @@ NO_TRUTH = (
     "has them, put the truth beside your images, or set data.added_noise_electrons_per_pixel, and run"
 )
 PRETRAINED = {"pretraining": {"method": "denoise", "added_noise_electrons_per_pixel": 50.0, "epochs": 1}}
+IN_TILES = (
+    "validation.h5: images of up to 115 px were cut into tiles of 32 px, but training.zoom needs one tile each; set "
+    "data.tile_size_px to 120, and run preprocess again."
+)
 DEAD_ENDS = [
+    DeadEnd(Road("emps", "segment", {"training": ZOOMED["training"]}, title="zoomed tiles"), "train", IN_TILES),
     DeadEnd(Road("em_graphene_sim", "segment", WHOLE), "train", NO_MASKS),
     DeadEnd(Road("folder", "segment", title="no masks"), "train", NO_MASKS),
     DeadEnd(Road("emps", "denoise", title="no truth"), "train", NO_TRUTH),
@@ -302,6 +330,34 @@ def read_weights(folder: Path) -> list[np.ndarray]:
     with h5py.File(folder / "model.weights.h5") as file:
         file.visititems(lambda _, item: weights.append(item[()]) if isinstance(item, h5py.Dataset) else None)
     return weights
+
+
+@pytest.mark.long
+def test_a_zoomed_training_goes_on_after_a_stop_to_the_same_bits(
+    walk: Any, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(Road("emps", "segment", ZOOMED), tmp_path)
+    walk_to_the_end(walk, settings)
+    check_results(tmp_path, "segment", "emps")
+    with h5py.File(tmp_path / "data" / "train.h5") as file:
+        assert len(set(zip(*(file[f"attributes/image_{side}_px"] for side in ("height", "width")), strict=True))) > 1
+    expected = read_weights(tmp_path / "model")
+    read = Sampler.read
+
+    def stop_there(sampler: Sampler, epoch: int, step: int) -> Any:
+        if (epoch, step) == (1, 0):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read(sampler, epoch, step)
+
+    folders = {name: tmp_path / name.removesuffix("_dir") for name in ("data_dir", "output_dir")}
+    folders |= {"parameters_file": tmp_path / "tiny.parameters.yaml", "model_dir": tmp_path / "again"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "read", stop_there)
+        stopped = command("train", **folders)
+    assert "the training is kept after 1 of 2 steps of epoch 2." in stopped.stderr
+    assert command("train", **folders).exit_code == 0
+    for one, other in zip(expected, read_weights(tmp_path / "again"), strict=True):
+        assert np.array_equal(one, other)
 
 
 def list_expected_runs(study: Settings) -> set[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -279,7 +279,8 @@ def _suggest(location: tuple[int | str, ...], section: type[BaseModel], values: 
             section = find_network_settings(values["model"])
         elif part in section.model_fields:
             annotation = section.model_fields[str(part)].annotation
-            section = cast("type[BaseModel]", annotation)
+            kinds = (annotation, *get_args(annotation))  # a section that may be null is one of several
+            section = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     known = list(section.model_fields)
     nearest = get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {nearest[0]}?" if nearest else f"; known here: {', '.join(known)}"

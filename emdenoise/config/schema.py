@@ -106,6 +106,23 @@ class SimulationSettings(Settings):
     """Keep the complex exit wave of each record (8 bytes a pixel)."""
 
 
+class AugmentationSettings(Settings):
+    """Random changes of intensity, drawn for each crop that the network learns from; its labels stay as they are."""
+
+    log_gamma: float = Field(0.0, ge=0)
+    """Intensities, cut to [0.001, 1], are raised to the power exp(u), u uniform between −log_gamma and log_gamma."""
+    inversion: float = Field(0.0, ge=0, le=1)
+    """Share of the crops whose polarity is inverted: 1 − intensity, after the gamma."""
+    log_contrast: float = Field(0.0, ge=0)
+    """Distances from 0.5 are multiplied by exp(u), u uniform between −log_contrast and log_contrast."""
+    brightness: float = Field(0.0, ge=0)
+    """Uniform between −brightness and brightness, added to all pixels of a crop."""
+    blur_px: float = Field(0.0, ge=0, le=16)
+    """Largest standard deviation of a Gaussian blur, uniform from 0; half of the crops are blurred [px]."""
+    noise: float = Field(0.0, ge=0)
+    """Largest standard deviation of Gaussian noise, uniform from 0; half of the crops get it."""
+
+
 class TrainingSettings(Settings):
     """How the network learns."""
 
@@ -119,6 +136,8 @@ class TrainingSettings(Settings):
     """What training makes small, an entry of `OBJECTIVES`; dice_cross_entropy is for masks."""
     label_balance: float = Field(1.0, ge=0, le=1)
     """Weight of a label in losses that use masks: 1 / its share to this power; 0 counts pixels and 1 labels alike."""
+    border_weight: float = Field(0.0, ge=0, exclude_if=lambda weight: weight == 0)
+    """Pixels at most 2 px from another label count 1 + this often in the cross-entropy of masks."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (arXiv:1412.6980), with decoupled weight decay where that is set; or SGD with momentum `beta_1`."""
     learning_rate: float = Field(0.01, gt=0)
@@ -130,7 +149,7 @@ class TrainingSettings(Settings):
     epsilon: float = Field(1e-7, gt=0)
     """Constant that keeps Adam from dividing by zero."""
     weight_decay: float | None = Field(None, gt=0)
-    """Decoupled weight decay; null for none."""
+    """Decoupled weight decay of all weights, biases and those of normalisation too; null for none."""
     gradient_clip_norm: float | None = Field(None, gt=0)
     """Largest global norm of the gradient; null for no limit."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -139,10 +158,14 @@ class TrainingSettings(Settings):
     """Share of all steps in which the learning rate rises from zero."""
     crop_size_px: int | None = Field(None, ge=16, multiple_of=8)
     """Side of the random crop of each image; null for whole images [px]."""
+    zoom: PositiveRange | None = Field(None, exclude_if=lambda zoom: zoom is None)
+    """Each crop shows 1 / zoom of the long side of its image, log-uniform in this range; null crops stored pixels."""
     crops_per_epoch: int | None = Field(None, ge=1)
     """Images or tiles, cropped anew each time, in an epoch; null for each image once."""
     flip: bool = False
     """Flip and turn each crop at random by multiples of 90 degrees."""
+    augmentation: AugmentationSettings | None = Field(None, exclude_if=lambda augmentation: augmentation is None)
+    """Random changes of intensity, for workloads of masks; null for none."""
     early_stopping_epochs: int | None = Field(None, ge=1)
     """End when the validation loss has not fallen for so many epochs, and take the best weights; null for never."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -151,11 +174,13 @@ class TrainingSettings(Settings):
     """Ask the backend for the same bits in every run."""
     read_ahead: int = Field(2, ge=0, le=64)
     """Batches that a thread reads while the network learns; 0 for none. The result does not depend on it."""
+    keep_on_device: bool = Field(False, exclude_if=lambda is_kept: not is_kept)
+    """Keep the training images on the device and cut the batches there; the result is the same. Not for pretraining."""
     last_batch: Literal["smaller", "filled"] = "smaller"
     """filled: images that come again fill up the last batch of an epoch. XLA compiles each size of a batch anew."""
 
 
-SHARED_SETTINGS = ("precision", "deterministic", "read_ahead", "last_batch")
+SHARED_SETTINGS = ("precision", "deterministic", "read_ahead", "last_batch", "zoom")
 """Settings of the training that hold for the pretraining, too."""
 
 
@@ -251,9 +276,12 @@ class RunConfig(Settings):
             if crop is not None and crop > image:
                 raise ValueError(f"{name} is {crop}; it must be at most the image size, {image}")
         self._check_learning()
+        self._check_crops_and_masks()
         self._check_processes()
+        self._check_keeping()
         step = self.model.step_px
-        for name, size in (("the image size", image), *crops.items()):
+        long_sides = [("model.long_sides_px", size) for size in self.model.long_sides_px]
+        for name, size in (("the image size", image), *crops.items(), *long_sides):
             if size is not None and size % step:
                 raise ValueError(f"{name} is {size}; network {self.model.name} needs a multiple of {step}")
         if self.data.validation_fraction + self.data.test_fraction >= 1:
@@ -297,6 +325,15 @@ class RunConfig(Settings):
                 f"{self.num_processes}"
             )
 
+    def _check_keeping(self) -> None:
+        """Refuse all that needs the images of a batch on the processor."""
+        wrong = [f"num_processes is {self.num_processes}, expected 1"] if self.num_processes > 1 else []
+        wrong += [
+            f"training.{name} is set" for name in ("zoom", "augmentation") if getattr(self.training, name) is not None
+        ]
+        if self.training.keep_on_device and wrong:
+            raise ValueError(f"training.keep_on_device is true, but {'; '.join(wrong)}; set it to false")
+
     def _check_learning(self) -> None:
         workload = look_up("workloads", self.workload)
         fitting = workload.list_objectives()
@@ -312,6 +349,25 @@ class RunConfig(Settings):
         self._check_baselines()
         if self.pretraining.thaw_epoch is not None and self.pretraining.encoder != "frozen":
             raise ValueError("pretraining.thaw_epoch is set, but pretraining.encoder is trainable; set it to frozen")
+
+    def _check_crops_and_masks(self) -> None:
+        training, kind = self.training, look_up("workloads", self.workload).head.kind
+        sections: dict[str, TrainingSettings | PretrainingSettings] = {"training": training}
+        if self.pretraining.method != "none":
+            sections["pretraining"] = self.pretraining
+        for name, section in sections.items():
+            if training.zoom is not None and section.crop_size_px is None:
+                raise ValueError(f"training.zoom is set, but {name}.crop_size_px is null; set the side of the crops")
+        if training.augmentation is not None and kind != "labels":
+            raise ValueError(
+                f"training.augmentation is set, but workload {self.workload} restores images, whose truth would have "
+                "to change with them; set it to null"
+            )
+        if training.border_weight and kind != "labels":
+            raise ValueError(
+                f"training.border_weight is {training.border_weight:g}, but workload {self.workload} learns no masks; "
+                "set it to 0"
+            )
 
     def _check_baselines(self) -> None:
         kind = look_up("workloads", self.workload).head.kind

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+
+from emdenoise.resampling import resample, resample_labels
 
 Kind = Literal["intensity", "labels", "complex", "weight"]
 NUM_CHANNELS: dict[Kind, int] = {"intensity": 1, "labels": 1, "complex": 2, "weight": 1}
@@ -48,6 +51,20 @@ class FieldSpec:
         if self.kind == "complex":
             return np.stack([images.real, images.imag], axis=-1)
         return images[..., None]
+
+    def resample(self, image: npt.NDArray[Any], rows: sparse.csr_array, columns: sparse.csr_array) -> npt.NDArray[Any]:
+        """Resample an image of the field by weights of `make_weights`; its dtype stays.
+
+        Returns
+        -------
+        ndarray, shape (size of rows, size of columns)
+            Numbers are interpolated; a pixel of labels has the label with the largest share of it.
+        """
+        if self.kind == "labels":
+            return resample_labels(image, rows, columns)
+        if self.kind == "complex":
+            return (resample(image.real, rows, columns) + 1j * resample(image.imag, rows, columns)).astype(image.dtype)
+        return resample(image, rows, columns)
 
 
 FIELDS: dict[str, FieldSpec] = {

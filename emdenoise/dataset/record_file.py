@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -122,6 +122,14 @@ def _check_like_first(
             raise DataError(f"{record.name}: {name} is {describe(image)}, expected shape {datasets[name].shape[1:]}.")
 
 
+class _Place(NamedTuple):
+    """Shape and type of the images of a field, and where they begin in the file [bytes], as `find_chunks` says it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offsets: npt.NDArray[np.int64] | None
+
+
 class RecordFile:
     """A canonical file, read image by image; memory does not grow with its size.
 
@@ -152,7 +160,7 @@ class RecordFile:
         if version != SCHEMA_VERSION:
             raise DataError(f"{path.name}: schema version {version}, expected {SCHEMA_VERSION}; run preprocess again.")
         self.num_images = num_images
-        self._chunks: dict[str, npt.NDArray[np.int64] | None] = {}
+        self._places: dict[str, _Place] = {}
         self._blocks = Blocks()
 
     def __enter__(self) -> Self:
@@ -194,30 +202,35 @@ class RecordFile:
         DataError
             If the file lacks the field or cannot be read.
         """
-        if field not in self._file:
-            raise DataError(
-                f"{self.name}: has no {field} images; choose a source that has them "
-                "(or data.added_noise_electrons_per_pixel) and run preprocess again."
-            )
-        dataset = self._file[field]
-        if field not in self._chunks:
-            self._chunks[field] = find_chunks(dataset)
-        offsets = self._chunks[field]
         try:
-            if offsets is not None:
-                chosen = offsets[indices if isinstance(indices, slice) else np.asarray(indices, np.intp)]
-                images = self._blocks.make_empty((len(chosen), *dataset.shape[1:]), dataset.dtype)
+            place = self._find_place(field)
+            if place.offsets is not None:
+                chosen = place.offsets[indices if isinstance(indices, slice) else np.asarray(indices, np.intp)]
+                images = self._blocks.make_empty((len(chosen), *place.shape), place.dtype)
                 read_chunks(self._file, chosen, images)
                 return images
+            dataset = self._file[field]
             if isinstance(indices, slice):
                 values: npt.NDArray[Any] = dataset[indices]
                 return values
-            images = np.empty((len(np.asarray(indices)), *dataset.shape[1:]), dataset.dtype)
+            images = np.empty((len(np.asarray(indices)), *place.shape), place.dtype)
             for position, index in enumerate(np.asarray(indices)):
                 images[position] = dataset[int(index)]  # h5py has a fast way for this, and for nothing else
         except OSError as error:
             raise DataError(f"{self.name}: {field} is damaged; run the preprocess task again.") from error
         return images
+
+    def _find_place(self, field: str) -> _Place:
+        """Find where the images of a field lie; HDF5 is asked once."""
+        if field not in self._places:
+            if field not in self._file:
+                raise DataError(
+                    f"{self.name}: has no {field} images; choose a source that has them "
+                    "(or data.added_noise_electrons_per_pixel) and run preprocess again."
+                )
+            dataset = self._file[field]
+            self._places[field] = _Place(dataset.shape[1:], dataset.dtype, find_chunks(dataset))
+        return self._places[field]
 
     def read_sample(self, fields: Iterable[str], indices: npt.ArrayLike | slice) -> Sample:
         """Read several fields of some images, each with its channels; raises as `read`."""

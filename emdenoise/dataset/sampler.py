@@ -5,22 +5,67 @@ an interruption sees the same images. Memory does not grow with the data: images
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import TrainingSettings
+from emdenoise.dataset.augmentation import augment
 from emdenoise.dataset.blocks import Blocks
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.whole_images import ShownRecords
+from emdenoise.dataset.zooming import ZoomedCrops
 from emdenoise.errors import DataError
 from emdenoise.processes import ALONE, ProcessGroup
 from emdenoise.seeding import make_generator
 
+Pieces: TypeAlias = npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]
+"""Images of one field, in one array or as views."""
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Which pieces of which images make up a batch, and how they are turned.
+
+    Attributes
+    ----------
+    indices : ndarray of int, shape (batch,)
+        Of the images in their file.
+    corners : sequence of ndarray of int, shape (batch,)
+        First row and first column of each piece; empty for whole images.
+    size_px : int or None
+        Side of the pieces; None for whole images.
+    turns : list of (int, bool)
+        Quarter turns of each piece, and whether it is mirrored before; empty where none is turned.
+    """
+
+    indices: npt.NDArray[np.intp]
+    corners: Sequence[npt.NDArray[np.intp]]
+    size_px: int | None
+    turns: list[tuple[int, bool]]
+
+    def cut(self, images: npt.NDArray[np.generic]) -> Pieces:
+        """Give views of the pieces, or the images where they stay as they are.
+
+        Parameters
+        ----------
+        images : ndarray, shape (batch, height, width)
+            Those of `indices`.
+        """
+        pieces: Pieces = images
+        if self.size_px is not None:
+            pieces = _crop(pieces, self.corners, self.size_px)
+        if self.turns:
+            pieces = _turn(pieces, self.turns)
+        return pieces
+
 
 class Sampler:
-    """The training images in random order, cropped and turned as the settings say.
+    """The training images in random order, cropped, turned and augmented as the settings say.
 
     Parameters
     ----------
@@ -36,7 +81,8 @@ class Sampler:
     Raises
     ------
     DataError
-        If there are fewer images than wanted, or a batch that the processes cannot share equally.
+        If there are fewer images than wanted, a batch that the processes cannot share equally, or images in several
+        tiles, which cannot be zoomed.
     """
 
     def __init__(
@@ -50,6 +96,9 @@ class Sampler:
         self._records, self._fields, self._settings, self._seed = records, fields, settings, seed
         self._group, self._blocks = group, Blocks()
         self._order: tuple[int, npt.NDArray[np.intp]] = -1, np.array([], np.intp)
+        self._zoomed = None
+        if settings.zoom is not None and settings.crop_size_px is not None:
+            self._zoomed = ZoomedCrops(records, fields, settings.zoom, settings.crop_size_px)
         whole_images = records.list_whole_images()
         chosen = choose_training_images(len(whole_images), settings.num_images, seed)
         self.num_images = len(chosen)
@@ -74,6 +123,38 @@ class Sampler:
         """Whether the last batch of an epoch has fewer images than those before it."""
         return len(self) > 1 and self.num_items % self._settings.batch_size > 0
 
+    @property
+    def tiles(self) -> npt.NDArray[np.intp]:
+        """Indices of the images that are learned from in their file, in rising order."""
+        return self._tiles
+
+    @property
+    def piece_shape(self) -> tuple[int, int]:
+        """Height and width of what is cut out of each image [px]."""
+        size = self._settings.crop_size_px
+        return self._records.image_shape if size is None else (size, size)
+
+    def draw(self, epoch: int, step: int) -> Cuts:
+        """Draw one batch.
+
+        Parameters
+        ----------
+        epoch, step : int
+            From 0.
+
+        Returns
+        -------
+        Cuts
+            The share of this process.
+        """
+        indices, own, rng = self._start(epoch, step)
+        crop_size, (height, width) = self._settings.crop_size_px, self._records.image_shape
+        corners: Sequence[npt.NDArray[np.intp]] = ()
+        if crop_size is not None:
+            corners = [rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width)]
+        is_square = crop_size is not None or height == width
+        return Cuts(indices[own], corners, crop_size, self._draw_turns(len(indices), rng, is_square=is_square)[own])
+
     def read(self, epoch: int, step: int) -> Sample:
         """Read one batch.
 
@@ -87,26 +168,54 @@ class Sampler:
         dict of str to ndarray, shape (batch, size, size, channels)
             The share of this process, by field.
         """
+        if self._zoomed is not None:
+            stacks = self._read_zoomed(self._zoomed, epoch, step)
+        else:
+            stacks = self._read_stacks(self.draw(epoch, step), self._fields)
+        self._augment(stacks, epoch, step)
+        return {name: FIELDS[name].to_sample(stack) for name, stack in stacks.items()}
+
+    def read_cuts(self, cuts: Cuts, fields: Iterable[str]) -> Sample:
+        """Read some fields of the pieces that were drawn; gives arrays as `read`."""
+        return {name: FIELDS[name].to_sample(stack) for name, stack in self._read_stacks(cuts, fields).items()}
+
+    def _start(self, epoch: int, step: int) -> tuple[npt.NDArray[np.intp], slice, np.random.Generator]:
+        """Give the images of a batch, the share of this process, and the random numbers of the batch."""
         size = self._settings.batch_size
         if self._order[0] != epoch:
             self._order = epoch, self._draw_order(epoch)
         indices = self._order[1][step * size : (step + 1) * size]
-        own = self._group.find_share(len(indices))
-        images = {name: self._records.read(name, indices[own]) for name in self._fields}
-        height, width = images[self._fields[0]].shape[1:3]
         rng = make_generator(self._seed, "augmentation", epoch * len(self) + step)
-        crop_size = self._settings.crop_size_px
-        pieces: dict[str, npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]] = dict(images)
-        if crop_size is not None:
-            rows, columns = (rng.integers(side - crop_size + 1, size=len(indices))[own] for side in (height, width))
-            pieces = {name: _crop(stack, rows, columns, crop_size) for name, stack in pieces.items()}
-        if self._settings.flip:
-            is_square = crop_size is not None or height == width
-            turns = _draw_turns(len(indices), rng, is_square=is_square)[own]
-            pieces = {name: _turn(stack, turns) for name, stack in pieces.items()}
-        return {name: FIELDS[name].to_sample(self._stack(stack)) for name, stack in pieces.items()}
+        return indices, self._group.find_share(len(indices)), rng
 
-    def _stack(self, pieces: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+    def _draw_turns(self, num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:
+        return _draw_turns(num_images, rng, is_square=is_square) if self._settings.flip else []
+
+    def _read_stacks(self, cuts: Cuts, fields: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
+        return {name: self._stack(cuts.cut(self._records.read(name, cuts.indices))) for name in fields}
+
+    def _read_zoomed(self, crops: ZoomedCrops, epoch: int, step: int) -> dict[str, npt.NDArray[np.generic]]:
+        """Read crops of any scale; random numbers are drawn for those of all processes."""
+        indices, own, rng = self._start(epoch, step)
+        windows = crops.draw(indices, rng)[own]
+        turns = self._draw_turns(len(indices), rng, is_square=True)[own]
+        read = crops.read(windows)
+        return {name: self._stack(_turn(stack, turns) if turns else stack) for name, stack in read.items()}
+
+    def _augment(self, stacks: dict[str, npt.NDArray[np.generic]], epoch: int, step: int) -> None:
+        """Change intensities in place; each crop of the training has random numbers of its own."""
+        changes = self._settings.augmentation
+        if changes is None:
+            return
+        indices, own, _ = self._start(epoch, step)
+        first = epoch * self.num_items + step * self._settings.batch_size
+        for place, number in enumerate(range(first, first + len(indices))[own]):
+            rng = make_generator(self._seed, "intensity", number)
+            for name, stack in stacks.items():
+                if FIELDS[name].kind == "intensity":
+                    stack[place] = augment(stack[place], changes, rng)
+
+    def _stack(self, pieces: Pieces) -> npt.NDArray[np.generic]:
         """Copy views of images into one array; whole images are one already."""
         if not isinstance(pieces, list):
             return pieces
@@ -125,7 +234,7 @@ class InOrder:
 
     Parameters
     ----------
-    records : RecordFile
+    records : RecordFile or ResizedRecords
     fields : sequence of str
         Entries of `FIELDS` that are read.
     batch_size : int
@@ -134,7 +243,7 @@ class InOrder:
     """
 
     def __init__(
-        self, records: RecordFile, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
+        self, records: ShownRecords, fields: Sequence[str], batch_size: int, group: ProcessGroup = ALONE
     ) -> None:
         self._records, self._fields, self._batch_size = records, fields, batch_size
         whole_images = records.list_whole_images()
@@ -186,11 +295,11 @@ def choose_training_images(num_images: int, num_wanted: int | None, seed: int) -
 
 
 def _crop(
-    images: Iterable[npt.NDArray[np.generic]], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: int
+    images: Iterable[npt.NDArray[np.generic]], corners: Sequence[npt.NDArray[np.intp]], size: int
 ) -> list[npt.NDArray[np.generic]]:
     """Give views of the crops."""
-    corners = zip(images, rows, columns, strict=True)
-    return [image[row : row + size, column : column + size] for image, row, column in corners]
+    pairs = zip(images, *corners, strict=True)
+    return [image[row : row + size, column : column + size] for image, row, column in pairs]
 
 
 def _draw_turns(num_images: int, rng: np.random.Generator, *, is_square: bool) -> list[tuple[int, bool]]:

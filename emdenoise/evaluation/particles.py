@@ -127,6 +127,11 @@ def measure_particles(particles: Particles, pixel_size_angstrom: float | None = 
     return table
 
 
+def count_particles(particles: Particles) -> int:
+    """Count the numbers of an image but 0, which is no particle."""
+    return len(np.unique(particles[particles > 0]))
+
+
 def _find_eccentricity(
     members: npt.NDArray[np.intp], rows: Values, columns: Values, area: npt.NDArray[np.intp]
 ) -> Values:

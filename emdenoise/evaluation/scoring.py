@@ -11,6 +11,7 @@ from emdenoise.arrays import check_pair, describe
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record import STATED_RANGE
 from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.whole_images import ShownRecords
 from emdenoise.evaluation.metrics import METRICS, Case, Metric, list_metrics
 from emdenoise.evaluation.throughput import Method, TimedMethod
 from emdenoise.processes import ALONE, ProcessGroup
@@ -102,7 +103,7 @@ class OutputJudge:
 
     Attributes
     ----------
-    records : RecordFile
+    records : RecordFile or ResizedRecords
     truth : str
         Field that the network answers.
     metrics : tuple of str
@@ -115,7 +116,7 @@ class OutputJudge:
         The processes that share the images as `InOrder` does.
     """
 
-    records: RecordFile
+    records: ShownRecords
     truth: str
     metrics: tuple[str, ...]
     decode: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
@@ -175,7 +176,7 @@ def choose_metrics(records: RecordFile, truth: str) -> list[Metric]:
     return _find_computable(list_metrics(FIELDS[truth].kind), records)
 
 
-def _find_computable(metrics: Iterable[Metric], records: RecordFile) -> list[Metric]:
+def _find_computable(metrics: Iterable[Metric], records: ShownRecords) -> list[Metric]:
     return [
         metric
         for metric in metrics
@@ -186,7 +187,7 @@ def _find_computable(metrics: Iterable[Metric], records: RecordFile) -> list[Met
 def _make_case(
     result: npt.NDArray[np.generic],
     truth: npt.NDArray[np.generic],
-    records: RecordFile,
+    records: ShownRecords,
     batch: Sequence[npt.NDArray[np.intp]],
     *,
     needs: set[str],

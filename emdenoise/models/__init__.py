@@ -3,9 +3,16 @@
 Keras is imported where a network is built, so that the settings are known without it.
 """
 
+from dataclasses import replace
+
 from emdenoise.config.base import NetworkSettings
-from emdenoise.models.contract import Architecture, Network, Ports
+from emdenoise.models.class_aware_fcn import CLASS_AWARE_FCN
+from emdenoise.models.contract import Architecture, Network, Ports, Views
 from emdenoise.models.dncnn import DNCNN
+from emdenoise.models.ffdnet import FFDNET
+from emdenoise.models.mixed_scale_dense import MIXED_SCALE_DENSE
+from emdenoise.models.multiscale import MULTISCALE
+from emdenoise.models.rednet import REDNET
 from emdenoise.models.resunet import RESUNET
 from emdenoise.models.unet import UNET
 
@@ -13,6 +20,11 @@ MODELS: dict[str, Architecture] = {
     "unet": UNET,
     "resunet": RESUNET,
     "dncnn": DNCNN,
+    "class_aware_fcn": CLASS_AWARE_FCN,
+    "ffdnet": FFDNET,
+    "rednet": REDNET,
+    "multiscale": MULTISCALE,
+    "mixed_scale_dense": MIXED_SCALE_DENSE,
 }
 
 
@@ -37,4 +49,4 @@ def build_network(settings: NetworkSettings, ports: Ports) -> Network:
     network = MODELS[settings.name].build(settings, ports)
     if network.step_px != settings.step_px:
         raise ValueError(f"{settings.name} has a step of {network.step_px} px, its settings of {settings.step_px}")
-    return network
+    return replace(network, views=Views(settings.long_sides_px, settings.symmetries))

@@ -1,10 +1,12 @@
-"""What differs between the backends of Keras: determinism, compilation, when losses arrive, the device's name."""
+"""What differs between the backends of Keras: determinism, compilation, when losses arrive, the device."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from emdenoise.config.schema import TrainingSettings
 from emdenoise.errors import MEMORY_MESSAGES, ResourceError
@@ -104,6 +106,58 @@ def _list_memory_errors() -> tuple[type[Exception], ...]:
 def describe_device() -> str:
     """Name the device that computes."""
     return ", ".join(dict.fromkeys(list_accelerators())) or "this machine"
+
+
+def find_free_bytes() -> int | None:
+    """Say how much memory the device that computes has left; None where the backend or the system does not say."""
+    if not list_accelerators():
+        memory = Path("/proc/meminfo")
+        lines = memory.read_text(encoding="ascii").splitlines() if memory.exists() else []
+        available = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+        return 1024 * int(available[0]) if available else None
+    if keras.backend.backend() == "tensorflow":
+        return None
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+
+
+def make_cutter(shape: tuple[int, int]) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+    """Compile a function that cuts and turns pieces of images on the device, all by one gather.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the pieces.
+
+    Returns
+    -------
+    callable
+        ``(images, pieces) -> sample``. Images by field, each (num_images, pixels, channels). Pieces are int (batch, 4):
+        the number of the image, the number of the first pixel in it, and the steps from there to the pixel below and to
+        the one on the right. The sample by field, each (batch, height, width, channels).
+    """
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
+
+    def cut(images: Mapping[str, Any], pieces: Any) -> dict[str, Any]:
+        number, first, down, right = (pieces[:, part, None, None] for part in range(4))
+        pixels = first + down * rows + right * columns
+        numbers = number + 0 * pixels
+        if not is_tensorflow:
+            return {name: stack[numbers, pixels] for name, stack in images.items()}
+        places = tensorflow.stack([numbers, pixels], axis=-1)
+        return {name: tensorflow.gather_nd(stack, places) for name, stack in images.items()}
+
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+    if is_tensorflow:
+        import tensorflow
+
+        compiled: Callable[[Mapping[str, Any], Any], dict[str, Any]] = tensorflow.function(cut)
+        return compiled
+    import jax
+
+    return jax.jit(cut)
 
 
 def choose_compilation() -> bool:

@@ -1,4 +1,4 @@
-"""What a network declares, and nothing else guesses: its ports, how far it sees, and its encoder."""
+"""What a network declares, and nothing else guesses: its ports, how far it sees, its encoder and its views."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +31,22 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Which views of an image a network is shown; what it answers is their mean, see `models/views.py`.
+
+    Attributes
+    ----------
+    long_sides_px : tuple of int
+        Sizes that the long side of an image is brought to; empty for the image as it is.
+    symmetries : bool
+        Whether it is also turned and mirrored by the eight symmetries of the square.
+    """
+
+    long_sides_px: tuple[int, ...] = ()
+    symmetries: bool = False
+
+
+@dataclass(frozen=True)
 class Network:
     """A Keras model with what others must know of it.
 
@@ -39,7 +55,8 @@ class Network:
     model : keras.Model
         Inputs are named after their fields, each float32 (batch, height, width, channels); the output is float32
         (batch, height, width, output_channels). Where there are several inputs, Keras sorts them by name.
-        The last layer with weights is named ``output``.
+        The last layer with weights is named ``output``; of a sum of several layers that make the result, all names
+        begin with it.
     inputs : tuple of str
         Fields, the image first.
     step_px : int
@@ -49,6 +66,8 @@ class Network:
     encoder : tuple of str
         Beginnings of the names of the layers that see the image first and may be frozen; empty where the network has no
         encoder.
+    views : Views
+        Those of its settings; `build_network` puts them here. The Keras model itself has none.
     """
 
     model: "keras.Model"
@@ -56,6 +75,7 @@ class Network:
     step_px: int
     reach_px: int | None
     encoder: tuple[str, ...] = ()
+    views: Views = Views()
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,25 @@
-"""DnCNN, a network without pooling for the open division."""
+"""DnCNN, a network without pooling; one of the seven that STFC announced for ``em_denoise``.
+
+The defaults are DnCNN-S, for one noise level: 17 convolutions, 556,097 trained parameters and 1,920 of running
+statistics. DnCNN-B, for all noise levels, has ``depth: 20``. Convolutions that a normalisation follows have no bias.
+"""
 
 from typing import Literal
 
 from pydantic import Field
 
-from emdenoise.config.base import NetworkSettings
+from emdenoise.config.base import NormalisedNetworkSettings
 from emdenoise.models.contract import Architecture, Network, Ports
 from emdenoise.models.unet import Initializer
 
 
-class DnCNNSettings(NetworkSettings):
+class DnCNNSettings(NormalisedNetworkSettings):
     """DnCNN (doi:10.1109/TIP.2017.2662206), a plain stack of convolutions without pooling."""
 
     name: Literal["dncnn"] = "dncnn"
-    """DnCNN: convolution, batch normalisation and ReLU; predicts the noise where `predict_residual` is true."""
+    """DnCNN: convolution, batch normalisation and ReLU; predicts the noise."""
+    predict_residual: bool = True
+    """Let the network predict what to add to the noisy image, as the paper does, instead of the image."""
     depth: int = Field(17, ge=3, le=64)
     """Number of convolutions."""
     filters: int = Field(64, ge=1, le=1024)

@@ -26,8 +26,8 @@ Examples = list[npt.NDArray[np.float32]]
 HOW_TO_INSTALL = "pip install 'emdenoise[deploy]'"
 ROOM_BYTES = 1_000_000
 """For what OpenVINO writes of an 8-bit network beside its weights."""
-SIDE_PX = 64
-"""Of the image with which a network is called before it is exported; fits six levels."""
+SIDE_PX = 128
+"""Of the image with which a network is called before it is exported; fits seven levels."""
 
 
 @dataclass(frozen=True)

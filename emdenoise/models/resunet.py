@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from emdenoise.config.base import NetworkSettings
+from emdenoise.config.base import NormalisedNetworkSettings
 from emdenoise.models.contract import Architecture, Network, Ports
 from emdenoise.models.unet import Initializer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 
-class ResUNetSettings(NetworkSettings):
+class ResUNetSettings(NormalisedNetworkSettings):
     """Residual U-Net (doi:10.1109/LGRS.2018.2802944) on cells of several pixels."""
 
     name: Literal["resunet"] = "resunet"

@@ -10,15 +10,17 @@ import numpy.typing as npt
 from emdenoise.arrays import Sample
 from emdenoise.errors import ModelError
 from emdenoise.models.backend import choose_compilation, explain_memory
-from emdenoise.models.contract import Network
+from emdenoise.models.contract import Network, Views
 from emdenoise.models.export import Run
 from emdenoise.models.heads import Head
+from emdenoise.models.views import average_views
 from emdenoise.seeding import make_generator
 
 ROUNDING = 1e-5
 """Differences below this share of the largest output are rounding."""
 TILE_SIZE_PX = 512
 """Side of the pieces in which larger images are predicted [px]: about 0.3 GB of memory with the closed network."""
+LESS_MEMORY = "smaller images, or fewer at a time (evaluation.batch_size)"
 MIN_STRIP_WIDTH_PX = 16
 """Of the strips by which `check_reach` tries a network [px]."""
 
@@ -36,8 +38,8 @@ def predict_strips(
     Parameters
     ----------
     predict : callable
-        Inputs (num_images, height, width, channels) → results (num_images, height, width); sides are multiples of
-        `step_px`.
+        Inputs (num_images, height, width, channels) → results (num_images, height, width) or (num_images, height,
+        width, channels); sides are multiples of `step_px`.
     inputs : sequence of ndarray or HDF5 data set, shape (num_images, height, width, channels)
         Read tile by tile. Sides that are no multiple of `step_px` are padded below and on the right by reflection.
     step_px, reach_px : int
@@ -47,7 +49,7 @@ def predict_strips(
 
     Yields
     ------
-    ndarray, shape (num_images, strip_height, width)
+    ndarray, shape (num_images, strip_height, width) or (num_images, strip_height, width, channels)
         From top to bottom. Together what `predict` gives for the padded images at once, up to rounding; memory does not
         grow with their height.
 
@@ -67,7 +69,8 @@ def predict_strips(
             window = np.s_[:, row : row + tile_size_px, column : column + tile_size_px]
             found = predict([_pad(np.asarray(images[window]), step_px) for images in inputs])
             if column == 0:
-                strip = np.empty((len(found), inner_rows.stop - inner_rows.start, padded[1]), found.dtype)
+                shape = (len(found), inner_rows.stop - inner_rows.start, padded[1], *found.shape[3:])
+                strip = np.empty(shape, found.dtype)
             strip[:, :, inner_columns] = found[
                 :,
                 inner_rows.start - row : inner_rows.stop - row,
@@ -93,15 +96,16 @@ def _plan_pieces(length_px: int, tile_size_px: int, reach_px: int) -> list[tuple
 
 
 class TiledMethod:
-    """A network as a function of images of any size: `Sample` → results.
+    """A network as a function of images of any size: `Sample` → results, the mean over the views of the network.
 
     Parameters
     ----------
     network : Network
+        With `views`.
     head : Head
         What its outputs mean, `Ports.head`.
     run : callable or None
-        The network in another engine, which then does the work; None runs Keras.
+        The network in another engine, which then does the work, without the views; None runs Keras.
 
     Raises
     ------
@@ -123,13 +127,33 @@ class TiledMethod:
     def predict_strips(self, sample: Mapping[str, Any]) -> Iterator[npt.NDArray[Any]]:
         """Predict images that may be larger than the memory, strip by strip; see the function of this name.
 
+        A network with views is shown whole images: they must fit into the memory and are one strip.
+
         Parameters
         ----------
         sample : mapping of str to array-like, shape (num_images, height, width, channels)
             Read by slices.
         """
         inputs = [sample[name] for name in self._network.inputs]
-        return predict_strips(self._predict, inputs, **self._plan(inputs[0].shape[1:3]))
+        if self._network.views == Views():
+            yield from self._predict_tiles(inputs, self.head.decode)
+        else:
+            yield self._predict_views(inputs)
+
+    @explain_memory(LESS_MEMORY)
+    def _predict_views(self, inputs: Sequence[Any]) -> npt.NDArray[Any]:
+        """Predict whole images as the mean over their views: of probabilities and intensities."""
+
+        def predict(images: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+            return np.concatenate(list(self._predict_tiles(images, self.head.activate)), axis=1)
+
+        whole = [np.asarray(images[:, :, :]) for images in inputs]
+        return self.head.decode(average_views(predict, whole, self._network.views))
+
+    def _predict_tiles(
+        self, inputs: Sequence[Any], finish: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    ) -> Iterator[npt.NDArray[Any]]:
+        return predict_strips(lambda pieces: finish(self._predict(pieces)), inputs, **self._plan(inputs[0].shape[1:3]))
 
     def _plan(self, size: tuple[int, int]) -> dict[str, int]:
         step_px, reach_px = self._network.step_px, self._network.reach_px
@@ -142,7 +166,7 @@ class TiledMethod:
             self._is_checked = True
         return {"step_px": step_px, "reach_px": reach_px, "tile_size_px": tile_size_px}
 
-    @explain_memory("smaller images, or fewer at a time (evaluation.batch_size)")
+    @explain_memory(LESS_MEMORY)
     def _predict(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         outputs = np.asarray(self._run(pack_inputs(self._network, inputs)))
         num_wrong = outputs.size - int(np.count_nonzero(np.isfinite(outputs)))
@@ -152,7 +176,7 @@ class TiledMethod:
                 "infinite; expected finite ones; its weights are useless or the image is far from those that it "
                 "learned from. Train it again with a lower training.learning_rate."
             )
-        return self.head.decode(outputs)
+        return outputs
 
 
 def _round_up(length_px: int, step_px: int) -> int:

@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emdenoise.config.base import NetworkSettings
+from emdenoise.config.base import NormalisedNetworkSettings
 from emdenoise.models.contract import Architecture, Network, Ports
 
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "orthogonal"]
 
 
-class UNetSettings(NetworkSettings):
+class UNetSettings(NormalisedNetworkSettings):
     """U-Net (doi:10.1007/978-3-319-24574-4_28); the defaults are the network of the closed division."""
 
     name: Literal["unet"] = "unet"

@@ -2,12 +2,14 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from textwrap import fill
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 STYLE: dict[Any, Any] = {
@@ -32,6 +34,31 @@ ADVERSARIAL_LINES = {
     "discriminator": ("discriminator_loss", "#6b4c9a"),
 }
 """Labels, losses and colours of a learning curve."""
+VARIANT_COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Those of Okabe and Ito, which the colour-blind tell apart; markers tell apart what has the same colour."""
+MARKERS = "osD^v"
+OUTLINE_COLOURS = ((240, 228, 66), (86, 180, 233), (213, 94, 0), (0, 158, 115), (204, 121, 167))
+"""The bright ones of Okabe and Ito."""
+DPI, GAP_PX, TITLE_PX, LEGEND_PX, MIN_PANEL_PX = 100, 14, 22, 34, 360
+"""Of pictures that are shown pixel by pixel."""
+
+
+class Panel(NamedTuple):
+    """A quantity against the number of training images.
+
+    Attributes
+    ----------
+    title, heading : str
+        What is shown, in words; and the label of the axis, with the unit.
+    curves : mapping of str to sequence of (num_images, mean, low, high)
+        By variant, in rising order; None images stand for all and are drawn last. Bounds that are NaN are left out.
+    has_zero_line : bool
+    """
+
+    title: str
+    heading: str
+    curves: Mapping[str, Sequence[Point]]
+    has_zero_line: bool = False
 
 
 def draw_learning_curve(history: Sequence[Mapping[str, float]]) -> bytes:
@@ -157,43 +184,49 @@ def draw_dose_curves(
         return _to_png(figure)
 
 
-def draw_comparison(panels: Mapping[str, Mapping[str, Sequence[Point]]]) -> bytes:
-    """Draw quantities against the number of training images, a panel each, one curve a variant.
+def draw_comparison(panels: Sequence[Panel], title: str, caption: str) -> bytes:
+    """Draw quantities against the number of training images, side by side, one curve a variant.
 
     Parameters
     ----------
-    panels : mapping of str to mapping of str to sequence of (num_images, mean, low, high)
-        By what is drawn and by variant, in rising order; None images stand for all and are drawn last. Bounds that are
-        NaN are left out.
+    panels : sequence of Panel
+    title, caption : str
+        What is compared, above; and how to read it, below.
 
     Returns
     -------
     bytes
         PNG.
     """
-    curves = [points for variants in panels.values() for points in variants.values()]
+    curves = [points for panel in panels for points in panel.curves.values()]
     numbers = sorted({point[0] for points in curves for point in points}, key=lambda number: number or float("inf"))
-    names = list(dict.fromkeys(name for variants in panels.values() for name in variants))
+    names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1 + 3.9 * len(panels), 3.4), layout="constrained")
-        for axis, (label, variants) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
-            for name, points in variants.items():
+        figure = Figure(figsize=(2.2 + 3.7 * len(panels), 4.2), layout="constrained")
+        for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for name, points in panel.curves.items():
                 index = names.index(name)
                 places = [numbers.index(point[0]) + 0.06 * (index - (len(names) - 1) / 2) for point in points]
                 means, lows, highs = (np.array([point[column] for point in points], float) for column in (1, 2, 3))
-                bars = {"fmt": "o-", "ms": 4, "capsize": 3, "label": name, "color": f"C{index}"}
-                axis.errorbar(places, means, yerr=[means - lows, highs - means], **bars)
-            if label.startswith("over "):
+                line = {"color": VARIANT_COLOURS[index % len(VARIANT_COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+                axis.errorbar(places, means, yerr=[means - lows, highs - means], ms=4, capsize=3, label=name, **line)
+            if panel.has_zero_line:
                 axis.axhline(0, color="#888888", lw=0.8)
             axis.set_xticks(range(len(numbers)), ["all" if number is None else str(number) for number in numbers])
-            axis.set(xlabel="training images", ylabel=label)
-        figure.axes[0].legend(frameon=False)
-        return _to_png(figure)
+            axis.set(xlabel="number of training images", ylabel=panel.heading)
+            axis.set_title(panel.title, fontsize=9, loc="left")
+        handles = {
+            str(label): line
+            for axis in figure.axes
+            for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend([handles[name] for name in names], names, loc="outside right upper", frameon=False)
+        return _to_png(_describe(figure, title, caption))
 
 
-def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: Sequence[str], metric: str) -> bytes:
+def draw_matrices(
+    matrices: Mapping[str, npt.NDArray[np.float64]], conditions: Sequence[str], heading: str, title: str, caption: str
+) -> bytes:
     """Draw a score by the images that were learned from (rows) and tested on (columns), one matrix a variant.
 
     Parameters
@@ -201,8 +234,10 @@ def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: S
     matrices : mapping of str to ndarray of float64, shape (num_conditions, num_conditions)
         By variant; NaN is left white.
     conditions : sequence of str
-    metric : str
-        What the score is.
+    heading : str
+        What the score is, with its unit.
+    title, caption : str
+        As for `draw_comparison`.
 
     Returns
     -------
@@ -211,12 +246,12 @@ def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: S
     """
     low, high = (function([function(matrix) for matrix in matrices.values()]) for function in (np.nanmin, np.nanmax))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 2.9 * len(matrices), 3.2), layout="constrained")
-        for axis, (name, matrix) in zip(
-            figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True
-        ):
-            axis.imshow(matrix, cmap="viridis", vmin=low, vmax=high)
-            axis.set(title=f"{name}: {metric}", xlabel="tested on", ylabel="trained on")
+        figure = Figure(figsize=(2.2 + 2.9 * len(matrices), 4.2), layout="constrained")
+        axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+        for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
+            scores = axis.imshow(matrix, cmap="viridis", vmin=low, vmax=high)
+            axis.set(xlabel="tested on", ylabel="trained on")
+            axis.set_title(name, fontsize=9)
             axis.set_xticks(range(len(conditions)), conditions)
             axis.set_yticks(range(len(conditions)), conditions)
             for (row, column), value in np.ndenumerate(matrix):
@@ -224,16 +259,17 @@ def draw_matrices(matrices: Mapping[str, npt.NDArray[np.float64]], conditions: S
                     continue
                 is_dark = value < (low + high) / 2
                 axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if is_dark else "black")
-        return _to_png(figure)
+        figure.colorbar(scores, ax=list(axes), shrink=0.7, label=heading)
+        return _to_png(_describe(figure, title, caption))
 
 
-def draw_sizes(diameters: npt.NDArray[np.float64], unit: str, title: str) -> bytes:
-    """Draw the histogram of the diameters of particles, with their median.
+def draw_sizes(diameters: Mapping[str, npt.NDArray[np.float64]], unit: str, title: str) -> bytes:
+    """Draw histograms of the diameters of particles over the same bins, with their medians.
 
     Parameters
     ----------
-    diameters : ndarray of float64, shape (num_particles,)
-        There may be none.
+    diameters : mapping of str to ndarray of float64, shape (num_particles,)
+        By what they are of; there may be none.
     unit : str
         Of the diameters.
     title : str
@@ -244,18 +280,80 @@ def draw_sizes(diameters: npt.NDArray[np.float64], unit: str, title: str) -> byt
     bytes
         PNG.
     """
-    num_bins = int(np.clip(np.ceil(2 * np.cbrt(len(diameters))), 1, 50))
+    largest = max(map(len, diameters.values()))
+    num_bins = int(np.clip(np.ceil(2 * np.cbrt(largest)), 1, 50))
+    edges = np.histogram_bin_edges(np.concatenate(list(diameters.values())), num_bins)
+    bars: tuple[dict[str, Any], ...] = (
+        {"color": TRAINING_COLOUR, "edgecolor": "white"},
+        {"color": VALIDATION_COLOUR, "histtype": "step", "lw": 2},
+    )
+    lines = (VALIDATION_COLOUR,) if len(diameters) == 1 else ("#333333", VALIDATION_COLOUR)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axis = figure.subplots()
-        if len(diameters):
-            axis.hist(diameters, bins=num_bins, color=TRAINING_COLOUR, edgecolor="white")
-            axis.axvline(float(np.median(diameters)), color=VALIDATION_COLOUR, lw=2, label="median")
+        for (name, values), style, colour in zip(diameters.items(), bars, lines, strict=False):
+            if len(values):
+                axis.hist(values, bins=edges.tolist(), label=name, **style)
+                label = f"median {name}".strip()
+                axis.axvline(float(np.median(values)), color=colour, lw=2, ls="--", label=label)
+        if largest:
             axis.legend(frameon=False)
         axis.set(xlabel=f"equivalent diameter [{unit}]", ylabel="particles")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(title, fontsize=9, color="#333333")
         return _to_png(figure)
+
+
+def draw_panels(
+    rows: Sequence[Sequence[tuple[str, npt.NDArray[np.uint8]]]], legend: Mapping[str, tuple[int, int, int]]
+) -> bytes:
+    """Show pictures in colour pixel by pixel, in rows, each with its title, below a legend.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of (str, ndarray of uint8, shape (height, width, 3))
+        Title and picture; as many in each row.
+    legend : mapping of str to (int, int, int)
+        What each colour means.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    widths = [max(MIN_PANEL_PX, *(picture.shape[1] for _, picture in column)) for column in zip(*rows, strict=True)]
+    heights = [max(picture.shape[0] for _, picture in row) + TITLE_PX + GAP_PX for row in rows]
+    width, height = sum(widths) + GAP_PX * (len(widths) - 1), LEGEND_PX + sum(heights)
+    lines = [Line2D([], [], color="#{:02x}{:02x}{:02x}".format(*colour), lw=4) for colour in legend.values()]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        figure.legend(lines, legend, loc="upper left", ncols=len(lines), frameon=False, borderaxespad=0.2)
+        top = height - LEGEND_PX
+        for row, row_height in zip(rows, heights, strict=True):
+            left = 0
+            for (title, picture), column_width in zip(row, widths, strict=True):
+                figure.text(left / width, (top - TITLE_PX + 6) / height, title, color="#333333")
+                figure.figimage(picture, left, top - TITLE_PX - picture.shape[0], origin="upper")
+                left += column_width + GAP_PX
+            top -= row_height
+        return _to_png(figure)
+
+
+def choose_colours(number: int) -> list[tuple[int, int, int]]:
+    """Choose colours for outlines over grey: those of Okabe and Ito that are bright, or a rainbow if there are more."""
+    if number <= len(OUTLINE_COLOURS):
+        return list(OUTLINE_COLOURS[:number])
+    shades = np.rint(255 * matplotlib.colormaps["turbo"](np.linspace(0, 1, number))[:, :3]).astype(int)
+    return [(red, green, blue) for red, green, blue in shades.tolist()]
+
+
+def _describe(figure: Figure, title: str, caption: str) -> Figure:
+    """Write a title above and a caption below, in lines as wide as the figure."""
+    num_letters = int(15 * figure.get_figwidth())
+    figure.suptitle(fill(title, int(0.8 * num_letters)), x=0.01, ha="left", fontsize=11)
+    lines = [fill(line, num_letters) for line in caption.splitlines()]
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#333333")
+    return figure
 
 
 def _to_png(figure: Figure) -> bytes:

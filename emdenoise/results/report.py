@@ -13,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emdenoise.dataset.fields import Kind
 from emdenoise.evaluation.metrics import METRICS, list_metrics
+from emdenoise.evaluation.particle_tally import ReportedParticles
 from emdenoise.files.atomic import write_atomically
 from emdenoise.results.figures import Bounds, draw_dose_curves, draw_learning_curve, draw_pictures
+from emdenoise.results.label_figures import Exhibit, show_outlines, show_particles, show_sizes
 from emdenoise.results.tables import find_best, make_class_tables, make_difference_rows, make_dose_table, make_table
 from emdenoise.results.task_record import RECORDS_FOLDER, TaskRecord, read_record
 
@@ -36,12 +38,15 @@ class ReportWords:
         Of the truth (`dataset/fields.py`).
     window : (float, float) or None
         Which intensities, relative to vacuum, are stored as 0 and as 1; None where images keep a scale of their own.
+    image : str
+        The picture that outlines are drawn over.
     """
 
     description: str
     main_metric: str
     kind: Kind
     window: tuple[float, float] | None
+    image: str = "noisy"
 
     def explain_scores(self, network: Mapping[str, Any]) -> str:
         """Say what the scores are; `network` are those of the network in ``scores.json``."""
@@ -67,6 +72,7 @@ def write_report(
     *,
     colours: Mapping[str, str],
     test: TaskRecord,
+    particles: ReportedParticles | None = None,
 ) -> None:
     """Write ``report.html`` and ``pictures.png``.
 
@@ -83,6 +89,8 @@ def write_report(
         How they are drawn, as `Head.colours`; gray where a name is not there.
     test : TaskRecord
         Of the test; written after the report, which it vouches for.
+    particles : ReportedParticles or None
+        Where the test images number their particles.
 
     Raises
     ------
@@ -121,6 +129,10 @@ def write_report(
         choices=choices,
         confusion=test.results.get("confusion", []),
         label_names=test.results.get("label_names", []),
+        exhibits=[
+            vars(exhibit) | {"png": _encode(exhibit.png)}
+            for exhibit in _show_labels(words, pictures, particles, best=best, results=test.results)
+        ],
         pictures=_encode(picture),
         learning_curve=_encode(draw_learning_curve(history)) if history else "",
         training_note=_describe_training(records),
@@ -133,6 +145,26 @@ def write_report(
         partial.write_bytes(picture)
     with write_atomically(output_dir / REPORT_FILE) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _show_labels(
+    words: ReportWords,
+    pictures: Mapping[str, Sequence[npt.NDArray[Any]]],
+    particles: ReportedParticles | None,
+    *,
+    best: str | None,
+    results: Mapping[str, Any],
+) -> list[Exhibit]:
+    """Show labels by the network and the best classical method; nothing where the truth has none."""
+    if words.kind != "labels":
+        return []
+    images, truth = pictures[words.image], list(pictures)[-1]
+    masks = {name: pictures[name] for name in ("network", best) if name is not None}
+    exhibits = [show_outlines(images, masks | {truth: pictures[truth]}, results["captions"], results["label_names"])]
+    if particles is not None:
+        found = show_particles(images, masks, particles.shown, results["label_names"], particles.tally)
+        exhibits += [found, show_sizes(particles.tally)]
+    return exhibits
 
 
 def _draw_dose_curves(scores: dict[str, Any], given: str | None) -> bytes:

@@ -1,21 +1,18 @@
-"""Comparing the runs of a study: one table and figures, from records and scores alone."""
+"""Comparing the runs of a study in one table, from records and scores alone."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from emdenoise.config.studies import RunKey
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.evaluation.metrics import find_metric
 from emdenoise.evaluation.statistics import Interval, average_runs
-from emdenoise.files.atomic import write_atomically, write_json
-from emdenoise.results.figures import Point, draw_comparison, draw_matrices
 from emdenoise.results.task_record import read_record
 
 CONFIDENCE = 0.95
@@ -190,58 +187,6 @@ def compare_runs(
             )
         )
     return Comparison(metrics[0], reference, rows, dict(failures or {}))
-
-
-def write_comparison(comparison: Comparison, study_dir: Path) -> None:
-    """Write ``study.json``, ``study.md`` and ``study.png``: curves over the images, or conditions against each other.
-
-    Raises
-    ------
-    StorageError
-        If the folder cannot be written.
-    """
-    failures = {key.name: reason for key, reason in comparison.failures.items()}
-    write_json(study_dir / "study.json", _to_json({**asdict(replace(comparison, failures={})), "failures": failures}))
-    heading, *rows = comparison.make_table()
-    lines = [heading, ["---"] * len(heading), *rows]
-    with write_atomically(study_dir / "study.md") as partial:
-        partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
-    if not comparison.rows:
-        return
-    with write_atomically(study_dir / "study.png") as partial:
-        partial.write_bytes(_draw(comparison))
-
-
-def _to_json(content: Any) -> Any:
-    """Put null in the place of NaN, which JSON does not have: a single run has no interval."""
-    if isinstance(content, dict):
-        return {name: _to_json(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [_to_json(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
-
-
-def _draw(comparison: Comparison) -> bytes:
-    conditions = list(dict.fromkeys(row.tested_on for row in comparison.rows))
-    if len(conditions) > 1:
-        matrices: dict[str, npt.NDArray[np.float64]] = {}
-        for row in comparison.rows:
-            name = f"{row.variant}, {row.num_images or 'all'} images"
-            matrix = matrices.setdefault(name, np.full((len(conditions), len(conditions)), np.nan))
-            matrix[conditions.index(row.trained_on), conditions.index(row.tested_on)] = row.score.mean
-        return draw_matrices(matrices, conditions, comparison.metric)
-    panels: dict[str, dict[str, list[Point]]] = {}
-    for row in comparison.rows:
-        shown = {comparison.metric: row.score, f"over {comparison.reference}": row.difference}
-        for name, interval in shown.items():
-            if interval is not None:
-                point = (row.num_images, interval.mean, interval.low, interval.high)
-                panels.setdefault(name, {}).setdefault(row.variant, []).append(point)
-        if row.epochs_to_reference is not None:
-            name = f"epochs to the end of {comparison.reference}"
-            bare = (row.num_images, row.epochs_to_reference, math.nan, math.nan)
-            panels.setdefault(name, {}).setdefault(row.variant, []).append(bare)
-    return draw_comparison(panels)
 
 
 def _read_run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     """Write a trained network for OpenVINO or ONNX, and say what it loses against Keras on validation images."""
     from emdenoise.dataset.record_file import RecordFile
     from emdenoise.files.atomic import hash_file, open_scratch, write_json
+    from emdenoise.models.contract import Views
     from emdenoise.models.export import FORMATS, export_network
     from emdenoise.results.preconditions import check_data
     from emdenoise.workloads import WORKLOADS
@@ -60,6 +61,11 @@ def export(*, model_dir: Path, data_dir: Path, export_dir: Path, export_format: 
     for precision, agreement in agreements.items():
         verdict = "good" if agreement.is_good else "not good"
         progress.say(f"{export_format}, {precision}: {verdict}; {agreement.describe()}, {agreement.num_images} images.")
+    if trained.network.views != Views():
+        progress.say(
+            f"{chosen.file_name} holds the network alone; average its answers over the views in {DESCRIPTION_FILE}, "
+            "as `emdenoise predict` and this comparison do."
+        )
     exact = agreements.get("float32")
     if exact is not None and not exact.is_good:
         return Outcome(f"REFUSED: {exact.describe()}; do not use it.", exit_code=EXIT_REFUTED)
@@ -113,6 +119,7 @@ def _describe(
             "step_px": network.step_px,
             "reach_px": network.reach_px,
         },
+        "views": asdict(network.views),
         "output": {"shape": [None, None, None, ports.output_channels], "dtype": "float32"},
         "intensity": {
             "source": config.data.source,

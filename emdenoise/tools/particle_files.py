@@ -14,12 +14,10 @@ from emdenoise.errors import SettingsError
 from emdenoise.evaluation.particles import Particles, Table, measure_particles, separate_particles
 from emdenoise.files.atomic import write_atomically
 from emdenoise.files.pictures import check_picture, write_colours, write_pictures
+from emdenoise.results.outlines import Outlines, Picture, draw_outlines
 
 WHOLE_COLOUR, CUT_COLOUR = (255, 190, 0), (0, 190, 255)
 """Of the outlines of particles, and of those that the border of the image cuts (red, green, blue)."""
-PX_PER_LINE_WIDTH = 1024
-"""An outline is one pixel wide, and one more for each so many pixels of the longer side of the image."""
-GREY_PERCENTILES = (0.1, 99.9)
 LARGEST_UINT16 = 2**16 - 1
 
 
@@ -119,7 +117,7 @@ def write_particles(
     _write_numbers(files.numbers, pages, pixel_size_angstrom)
     _write_table(files.table, tables)
     outlines = (
-        draw_outlines(image, particles, table["particle"][table["touches_border"] == 1])
+        _draw_particles(image, particles, table["particle"][table["touches_border"] == 1])
         for image, particles, table in zip(images, pages, tables, strict=True)
     )
     write_colours(files.outlines_of_stack if len(pages) > 1 else files.outlines, outlines, shape=masks.shape)
@@ -147,34 +145,11 @@ def describe_particles(diameters: Values, unit: str, *, num_cut: int) -> str:
     return words
 
 
-def draw_outlines(image: FloatImage, particles: Particles, cut: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
-    """Draw the outline of each particle over the image in grey.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (height, width)
-    particles : ndarray of int32, shape (height, width)
-        As `separate_particles` gives them.
-    cut : ndarray of int
-        Numbers of the particles that get the other colour.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-    """
-    from scipy import ndimage
-    from skimage.segmentation import find_boundaries
-
-    low, high = np.percentile(image, GREY_PERCENTILES)
-    grey = np.clip((image - low) / (high - low if high > low else 1.0), 0, 1)
-    picture = np.repeat((255 * grey).round().astype(np.uint8)[..., None], 3, axis=-1)
-    edges = np.where(find_boundaries(particles, mode="inner"), particles, 0)
-    is_cut = np.isin(edges, cut) & (edges > 0)
-    num_more = max(image.shape) // PX_PER_LINE_WIDTH
-    for is_line, colour in (((edges > 0) & ~is_cut, WHOLE_COLOUR), (is_cut, CUT_COLOUR)):
-        wide = ndimage.binary_dilation(is_line, iterations=num_more) if num_more else is_line
-        picture[wide] = colour
-    return picture
+def _draw_particles(image: FloatImage, particles: Particles, cut: npt.NDArray[np.integer[Any]]) -> Picture:
+    """Draw the outline of each particle over the image; those of these numbers are cut by the border."""
+    is_cut = np.isin(particles, cut)
+    layers = [(np.where(is_cut, 0, particles), WHOLE_COLOUR), (np.where(is_cut, particles, 0), CUT_COLOUR)]
+    return draw_outlines(image, [Outlines(*layer) for layer in layers])
 
 
 def _write_numbers(path: Path, pages: Sequence[Particles], pixel_size_angstrom: float | None) -> None:
@@ -200,4 +175,4 @@ def _write_sizes(path: Path, diameters: Values, unit: str, *, num_cut: int) -> N
     from emdenoise.results.figures import draw_sizes  # which takes a while, and other networks need none of it
 
     with write_atomically(path) as partial:
-        partial.write_bytes(draw_sizes(diameters, unit, describe_particles(diameters, unit, num_cut=num_cut)))
+        partial.write_bytes(draw_sizes({"": diameters}, unit, describe_particles(diameters, unit, num_cut=num_cut)))

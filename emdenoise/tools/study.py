@@ -51,7 +51,8 @@ def _prepare_images(study: StudyConfig, configs: Configs, study_dir: Path, progr
 
 def _run_all(study: StudyConfig, configs: Configs, study_dir: Path, progress: Progress) -> Outcome:
     """Do all runs, one after the other, and compare what is there after each."""
-    from emdenoise.tools.comparison import Run, compare_runs, write_comparison
+    from emdenoise.tools.comparison import Run, compare_runs
+    from emdenoise.tools.study_files import write_comparison
 
     runs, failures, exit_code = [], dict[RunKey, str](), 0
     for number, key in enumerate(configs):
@@ -65,7 +66,7 @@ def _run_all(study: StudyConfig, configs: Configs, study_dir: Path, progress: Pr
         metric = study.metric or look_up("workloads", configs[key].workload).main_metric
         metrics, reference = (metric, *study.other_metrics), next(iter(study.variants))
         comparison = compare_runs(runs, metrics=metrics, reference=reference, failures=failures)
-        write_comparison(comparison, study_dir)
+        write_comparison(comparison, study_dir, study.variants)
     progress.step("study", len(configs), len(configs))
     failed = f"; {len(failures)} failed" if failures else ""
     message = f"{len(configs) - len(failures)} runs are compared in {study_dir / 'study.md'}{failed}"

@@ -135,6 +135,7 @@ def _compare_training(model_dir: Path, data_dir: Path) -> Iterator[str]:
     """Compute what images and weights say of the training, and compare it with the record."""
     from emdenoise.dataset.record_file import RecordFile
     from emdenoise.dataset.sampler import InOrder, Sampler
+    from emdenoise.dataset.whole_images import show_for_validation
     from emdenoise.results.task_record import read_record
     from emdenoise.tools.trained import load_trained
     from emdenoise.training.learners import PreparedBatches, validate_network
@@ -157,10 +158,9 @@ def _compare_training(model_dir: Path, data_dir: Path) -> Iterator[str]:
         if not results["history"]:
             return
         yield from _compare_rates(config.training, results["history"], len(sampler))
-        batches = PreparedBatches(
-            InOrder(validation, objective.needs, config.evaluation.batch_size), objective, config.seed
-        )
-        judge = workload.make_judge(config, validation)
+        shown = show_for_validation(validation, config.training)
+        batches = PreparedBatches(InOrder(shown, objective.needs, config.evaluation.batch_size), objective, config.seed)
+        judge = workload.make_judge(config, shown)
         figures = validate_network(trained.network.model, objective, batches, judge=judge)
     yield from _compare_figures(results["history"][results["best_epoch"] - 1], figures)
 

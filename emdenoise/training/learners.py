@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 
-from emdenoise.arrays import Values
+from emdenoise.arrays import Sample, Values
 from emdenoise.config.schema import TrainingSettings
-from emdenoise.dataset.sampler import InOrder, Sampler
+from emdenoise.dataset.read_ahead import Reader
+from emdenoise.dataset.sampler import Sampler
 from emdenoise.models.backend import choose_compilation, learn_batch
 from emdenoise.models.parallel import Engine, open_scope
 from emdenoise.progress import Progress
@@ -27,13 +28,13 @@ class PreparedBatches:
 
     Parameters
     ----------
-    sampler : Sampler or InOrder
+    sampler : Sampler, InOrder or KeptImages
     objective : Objective
     seed : int
         Seed of the run.
     """
 
-    def __init__(self, sampler: Sampler | InOrder, objective: Objective, seed: int) -> None:
+    def __init__(self, sampler: Reader[Sample], objective: Objective, seed: int) -> None:
         self._sampler, self._objective, self._seed = sampler, objective, seed
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class PreparedBatches:
         -------
         inputs : ndarray, or dict of str to ndarray where there are several
         targets : ndarray
-            All of shape (batch, height, width, channels).
+            All of shape (batch, height, width, channels); tensors where the images are kept on the device.
         """
         rng = make_generator(self._seed, PURPOSE, epoch * len(self) + step)
         inputs, targets = self._objective.prepare(self._sampler.read(epoch, step), rng)

@@ -17,6 +17,8 @@ Loss: TypeAlias = str | Callable[[Any, Any], Any]
 
 SMOOTHING = 1.0
 """Pixels added to both sides of the Dice ratio, so that a label that is absent has a finite loss."""
+BORDER_PX = 2
+"""Up to this distance from another label, along each axis, a pixel is at a border [px]."""
 SMALLEST_SHARE = 1e-4
 """A label with a smaller share of the pixels weighs no more than this one."""
 SMALLEST_ERROR = 1e-5
@@ -29,6 +31,10 @@ class Objective(Protocol):
     @property
     def needs(self) -> tuple[str, ...]:
         """Fields that a sample must have."""
+
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """Those of them that `prepare` needs as arrays; the others may be tensors on the device."""
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Make the inputs of the network, by field, and the targets, each (batch, height, width, channels)."""
@@ -59,6 +65,11 @@ class Supervised:
         """Inputs and truth."""
         return *self.inputs, self.truth
 
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs and truth as they are."""
         return {name: sample[name] for name in self.inputs}, sample[self.truth]
@@ -88,19 +99,34 @@ class Balanced:
     @property
     def needs(self) -> tuple[str, ...]:
         """Inputs, truth and, where they weigh, labels."""
-        return *self.inputs, self.truth, *([self.labels] if self.balance > 0 else [])
+        return *self.inputs, self.truth, *self.computes_with
+
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """The labels, where they weigh."""
+        return (self.labels,) if self.balance > 0 else ()
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
         """Give inputs, and the truth with weights of mean 1."""
         truth = sample[self.truth]
-        weights = self._weigh(sample[self.labels]) if self.balance > 0 else np.ones_like(truth[..., :1])
-        targets = np.concatenate([truth, weights], axis=-1, dtype=np.float32)
-        return {name: sample[name] for name in self.inputs}, targets
+        weights = np.ones((*truth.shape[:-1], 1), np.float32)
+        if self.balance > 0:
+            weights = self._weigh(sample[self.labels])
+        return {name: sample[name] for name in self.inputs}, _join_channels(truth, weights)
 
-    def _weigh(self, mask: Images) -> npt.NDArray[np.floating]:
+    def _weigh(self, mask: Images) -> npt.NDArray[np.float32]:
         labels = mask.astype(np.intp)
-        weights = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE)[labels] ** -self.balance
-        return weights / weights.mean()
+        of_label = np.maximum(np.bincount(labels.ravel()) / labels.size, SMALLEST_SHARE) ** -self.balance
+        return (of_label / of_label[labels].mean()).astype(np.float32)[labels]
+
+
+def _join_channels(truth: Any, weights: npt.NDArray[np.float32]) -> Any:
+    """Put weights behind the channels of a truth, which stays where it is: an array or a tensor on the device."""
+    if isinstance(truth, np.ndarray):
+        return np.concatenate([truth, weights], axis=-1, dtype=np.float32)
+    from keras import ops
+
+    return ops.concatenate([truth, ops.convert_to_tensor(weights)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,11 @@ class AddedNoise:
     @property
     def needs(self) -> tuple[str, ...]:
         """The image alone."""
+        return (self.image,)
+
+    @property
+    def computes_with(self) -> tuple[str, ...]:
+        """The image."""
         return (self.image,)
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, Images]:
@@ -178,10 +209,11 @@ def make_log_squared_error(settings: TrainingSettings, inputs: tuple[str, ...], 
 
 
 def make_dice_cross_entropy(settings: TrainingSettings, inputs: tuple[str, ...], truth: str) -> Objective:
-    """Make the objective of masks: cross-entropy with `training.label_balance`, and Dice."""
+    """Make the objective of masks: cross-entropy with `label_balance` and `border_weight`, and Dice."""
 
     def compute_loss(mask: Any, logits: Any) -> Any:
-        return compute_dice_cross_entropy(mask, logits, balance=settings.label_balance)
+        weights = {"balance": settings.label_balance, "border_weight": settings.border_weight}
+        return compute_dice_cross_entropy(mask, logits, **weights)
 
     return Supervised(inputs, truth, compute_loss)
 
@@ -270,7 +302,7 @@ def compute_log_error(targets: Any, outputs: Any) -> Any:
     return ops.mean(ops.log10(errors + SMALLEST_ERROR)) * 10
 
 
-def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any:
+def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float, border_weight: float = 0.0) -> Any:
     """Add up the cross-entropy of the pixels and 1 − the mean Dice of the labels (arXiv:1809.10486).
 
     Cross-entropy has a gradient everywhere; Dice counts every label alike, however few pixels it has. Where one label
@@ -283,6 +315,9 @@ def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any
     logits : tensor of float32, shape (batch, height, width, num_labels)
     balance : float
         In the cross-entropy a pixel weighs 1 / the share of its label in the batch, to this power: 0 to 1.
+    border_weight : float
+        A pixel at most `BORDER_PX` from another label counts 1 + this often in the cross-entropy. The sum of weights
+        that divides it does not grow with them, so borders count more against Dice, too.
 
     Returns
     -------
@@ -303,6 +338,9 @@ def compute_dice_cross_entropy(mask: Any, logits: Any, *, balance: float) -> Any
     share = ops.mean(truth, axis=(0, 1, 2))
     weight = ops.sum(truth * ops.power(ops.maximum(share, SMALLEST_SHARE), -balance), axis=-1)
     cross_entropy = ops.categorical_crossentropy(truth, logits, from_logits=True)
+    if border_weight > 0:
+        num_labels = ops.sum(ops.max_pool(truth, 2 * BORDER_PX + 1, strides=1, padding="same"), axis=-1)
+        cross_entropy *= 1 + border_weight * ops.minimum(num_labels - 1, 1)
     probability = ops.softmax(logits, axis=-1)
     overlap = ops.sum(probability * truth, axis=(0, 1, 2))
     total = ops.sum(probability, axis=(0, 1, 2)) + ops.sum(truth, axis=(0, 1, 2))

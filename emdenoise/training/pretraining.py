@@ -13,6 +13,7 @@ from emdenoise.arrays import FloatImage
 from emdenoise.config.schema import PretrainingSettings, RunConfig
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import InOrder, Sampler
+from emdenoise.dataset.whole_images import show_for_validation
 from emdenoise.models import build_network
 from emdenoise.models.backend import prepare_backend
 from emdenoise.models.checkpoints import has_model, load_model, save_model
@@ -67,6 +68,8 @@ def hash_pretraining(config: RunConfig, inputs: dict[str, str]) -> str:
     """
     settings = config.pretraining.model_dump(mode="json", exclude={"encoder", "thaw_epoch"})
     decisive = {"pretraining": settings, "model": config.model.model_dump(mode="json"), "seed": config.seed}
+    if config.training.zoom is not None:  # else the hash is that of the versions without it
+        decisive["zoom"] = config.training.zoom
     return hashlib.sha256(json.dumps(decisive | inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -119,7 +122,7 @@ def pretrain_network(
     objective = make_objective(settings)
     sampler = Sampler(images, objective.needs, training, config.seed)
     batches = PreparedBatches(sampler, objective, config.seed)
-    whole = InOrder(validation, objective.needs, config.evaluation.batch_size)
+    whole = InOrder(show_for_validation(validation, training), objective.needs, config.evaluation.batch_size)
     progress.say(
         f"Pretraining {config.model.name} by {settings.method} on {sampler.num_images} images without labels: "
         f"batch size {settings.batch_size}, {settings.epochs} epochs."

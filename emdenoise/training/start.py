@@ -12,9 +12,10 @@ from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import InOrder, Sampler
+from emdenoise.dataset.whole_images import ShownRecords
 from emdenoise.errors import ModelError
 from emdenoise.models import build_network
-from emdenoise.models.backend import let_memory_grow, prepare_backend
+from emdenoise.models.backend import describe_device, let_memory_grow, prepare_backend
 from emdenoise.models.checkpoints import hash_weights, save_model
 from emdenoise.models.contract import Network, Ports
 from emdenoise.models.parallel import connect, open_scope
@@ -22,6 +23,7 @@ from emdenoise.processes import ProcessGroup
 from emdenoise.progress import Progress
 from emdenoise.training.epochs import Judge, Learner, TrainingResult, judge_nothing, run_epochs
 from emdenoise.training.interruption import CheckpointFolder
+from emdenoise.training.kept_images import KeptImages, keep_images
 from emdenoise.training.learners import PreparedBatches, make_learner, tell_of_shapes
 from emdenoise.training.objectives import Objective
 from emdenoise.training.pretraining import Pretrained, take_over
@@ -37,7 +39,9 @@ class Lesson:
     objective : Objective
     ports : Ports
         Of the network that answers.
-    images, validation : RecordFile
+    images : RecordFile
+    validation : RecordFile or ResizedRecords
+        As `show_for_validation` shows it.
     judge : callable
         Scores the validation images of this process after each epoch, see `Judge`.
     """
@@ -45,7 +49,7 @@ class Lesson:
     objective: Objective
     ports: Ports
     images: RecordFile
-    validation: RecordFile
+    validation: ShownRecords
     judge: Judge = judge_nothing
 
 
@@ -105,11 +109,12 @@ def start_learner(
         If the backend has no engine for several processes, or an encoder shall be frozen that is not there.
     DataError
         If there are fewer images than wanted, or a batch that the processes cannot share equally.
+    ResourceError
+        If the images shall be kept on the device and do not fit.
     """
     objective, training = lesson.objective, config.training
     sampler = Sampler(lesson.images, objective.needs, training, config.seed, group)
     whole = InOrder(lesson.validation, objective.needs, config.evaluation.batch_size, group)
-    batches, held_out = (PreparedBatches(reader, objective, config.seed) for reader in (sampler, whole))
     let_memory_grow()
     engine = connect(group)
     prepare_backend(training, config.seed)
@@ -122,11 +127,16 @@ def start_learner(
         f"{training.epochs} epochs."
     )
     tell_of_shapes(sampler, progress)
+    learner = make_learner(network.model, objective, training, len(sampler), engine, judge=lesson.judge)
+    reader: Sampler | KeptImages = sampler
+    if training.keep_on_device:
+        reader = keep_images(sampler, lesson.images, objective)
+        progress.say(f"The training images, {reader.num_bytes / 1e9:.3g} GB, are kept on {describe_device()}.")
     return Start(
         network,
-        make_learner(network.model, objective, training, len(sampler), engine, judge=lesson.judge),
-        batches,
-        held_out,
+        learner,
+        PreparedBatches(reader, objective, config.seed),
+        PreparedBatches(whole, objective, config.seed),
         choose_freeze(config.model.name, config.pretraining, network.encoder),
         facts | {"num_validation_images": len(lesson.validation)},
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from emdenoise.config.schema import DataSettings, RunConfig, SimulationSettings, TrainingSettings
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.whole_images import ShownRecords
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.models.contract import Ports
 from emdenoise.models.heads import HEADS, Head
@@ -27,7 +28,7 @@ FREE_SETTINGS = (
     *("training.learning_rate", "training.schedule", "training.warmup_fraction"),
     *("training.beta_1", "training.beta_2", "training.epsilon"),
     *("training.weight_decay", "training.gradient_clip_norm"),
-    *("training.precision", "training.deterministic", "training.read_ahead"),
+    *("training.precision", "training.deterministic", "training.read_ahead", "training.keep_on_device"),
     *("evaluation.batch_size", "evaluation.num_latency_images", "evaluation.num_pictures"),
 )
 """All that the closed division leaves free, as ``section.name``; whatever is not here is fixed, also a new setting."""
@@ -127,13 +128,13 @@ class Workload:
         """Say whether a classical method of the test learns from the images that the network learned from."""
         return any(look_up("baselines", name).learns for name in self.choose_baselines(config))
 
-    def make_judge(self, config: RunConfig, validation: RecordFile, group: ProcessGroup = ALONE) -> "Judge":
+    def make_judge(self, config: RunConfig, validation: ShownRecords, group: ProcessGroup = ALONE) -> "Judge":
         """Make what scores the validation images after each epoch: by the main metric and that of the target.
 
         Parameters
         ----------
         config : RunConfig
-        validation : RecordFile
+        validation : RecordFile or ResizedRecords
         group : ProcessGroup
             The processes that share the images.
         """
@@ -188,9 +189,9 @@ def list_fixed_settings(workload: Workload, source: str) -> dict[str, object]:
 
 
 def _list_settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name in type(section).model_fields:
+    for name, field_info in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and field_info.default is not None:  # else it is fixed as a whole
             yield from _list_settings(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

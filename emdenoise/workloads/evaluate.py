@@ -11,6 +11,7 @@ import numpy.typing as npt
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.fields import FIELDS
+from emdenoise.dataset.record import PARTICLE_LABEL
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.baselines import Examples, fit_baselines
@@ -19,6 +20,8 @@ from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case
 from emdenoise.evaluation.metrics.masks import count_confusion
+from emdenoise.evaluation.particle_tally import ParticleTally, ReportedParticles
+from emdenoise.evaluation.particles import Particles
 from emdenoise.evaluation.scoring import ImageScores, score_method
 from emdenoise.evaluation.throughput import Latency, Method, measure_latency
 from emdenoise.progress import Progress
@@ -49,6 +52,8 @@ class Evaluation:
         What else the record keeps, as JSON values: the confusion of the labels.
     conditions : dict
         Of each test image, as JSON values; see `read_conditions`.
+    particles : ReportedParticles or None
+        Where the test images number their particles.
     """
 
     methods: dict[str, ImageScores]
@@ -59,6 +64,7 @@ class Evaluation:
     colours: dict[str, str]
     details: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
+    particles: ReportedParticles | None = None
 
     def describe(self) -> dict[str, Any]:
         """Say what a record keeps of the test, as JSON values: scores of every image, choices, latency."""
@@ -137,6 +143,7 @@ def evaluate(
         scores[workload.inputs[0]] = replace(scores[workload.inputs[0]], images_per_second=np.inf)
     pictures, captions = _take_pictures(workload, methods, test, settings.num_pictures)
     samples = test.read_sample(workload.inputs, slice(0, settings.num_pictures))
+    labels, tally = _count_labels(workload, network, test)
     return Evaluation(
         methods=scores,
         choices={name: method.describe() for name, method in classical.items()},
@@ -147,8 +154,9 @@ def evaluate(
             name: workload.head.colours for name in pictures if workload.is_restoration or name != workload.inputs[0]
         }
         | {workload.inputs[0]: "gray"},
-        details={"main_metric": workload.main_metric, **_count_labels(workload, network, test)},
+        details={"main_metric": workload.main_metric, **labels},
         conditions=read_conditions(test),
+        particles=None if tally is None else ReportedParticles(tally, _read_instances(test, settings.num_pictures)),
     )
 
 
@@ -230,14 +238,29 @@ def _show(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return phase
 
 
-def _count_labels(workload: Workload, network: Method, records: RecordFile) -> dict[str, Any]:
-    """Count the pixels of all images by true label (rows) and predicted label (columns); nothing without labels."""
+def _count_labels(
+    workload: Workload, network: Method, records: RecordFile
+) -> tuple[dict[str, Any], ParticleTally | None]:
+    """Count the pixels of all images by true label (rows) and predicted label (columns), and their particles.
+
+    Nothing without labels; no particles where the records do not number them.
+    """
     if FIELDS[workload.truth].kind != "labels":
-        return {}
+        return {}, None
     label_names = records.label_names
     total = np.zeros((len(label_names), len(label_names)), np.int64)
+    tally = ParticleTally() if "instances" in records and PARTICLE_LABEL in label_names else None
+    pixel_sizes = records.read_attribute("pixel_size_angstrom")
     for tiles in records.list_whole_images():
         found = network(records.read_whole_sample(workload.inputs, [tiles]))
         true = records.read_whole(workload.truth, tiles)[None]
         total += count_confusion(found, true, num_labels=len(label_names))
-    return {"label_names": label_names, "confusion": total.tolist()}
+        if tally is not None:
+            is_particle = found[0] == label_names.index(PARTICLE_LABEL)
+            tally.add(is_particle, records.read_whole("instances", tiles), float(pixel_sizes[tiles[0]]))
+    return {"label_names": label_names, "confusion": total.tolist()}, tally
+
+
+def _read_instances(records: RecordFile, num_wanted: int) -> list[Particles]:
+    """Read the numbers of the true particles of the images that `read_pictures` reads."""
+    return read_pictures(records, (), "instances", num_wanted)[1]

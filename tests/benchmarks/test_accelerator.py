@@ -33,6 +33,7 @@ def test_a_rehearsal_on_the_processor_writes_every_part(tmp_path: Path) -> None:
     for name in ("training", "prediction"):
         assert set(parts[name]) >= CASES
         assert all(parts[name][case]["own_images_per_s"] > 0 for case in CASES)
+    assert all(parts["training"][case]["kept_images_per_s"] > 0 for case in CASES)
     assert [epoch["value"] for epoch in parts["target seed 0"]["epochs"]]
     assert parts["target seed 0"]["target"]["quantity"] == "validation_psnr_db"
     # The same device twice: the same bits.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.conftest import apptainer, image
+from tests.container.conftest import apptainer, bare_results, image
 from tests.container.engine import run
 
-__all__ = ["apptainer", "image"]  # fixtures
+__all__ = ["apptainer", "bare_results", "image"]  # fixtures
 
 
 @pytest.fixture(scope="session")

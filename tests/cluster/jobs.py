@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tests.container.engine import run
 
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 
 
 def show(job: str) -> dict[str, str]:

@@ -36,13 +36,13 @@ def submit_processes(workspace: Path, parameters: str, **environment: str) -> li
     return submit(workspace, parameters, GPU_OPTIONS=options, **environment)
 
 
-def train_alone(folder: Path, backend: str) -> list[dict[str, Any]]:
-    """Train in one process without Slurm; returns the figures of each epoch."""
+def train_alone(folder: Path, data: Path, backend: str) -> list[dict[str, Any]]:
+    """Train in one process without Slurm on the same images; returns the figures of each epoch."""
     folder.mkdir()
+    (folder / "data").symlink_to(data)
     (folder / "tiny.parameters.yaml").write_text(write_parameters(1))
-    tasks = "download,preprocess,train"
     done = run(
-        "run/bare.sh", tasks, folder, folder / "tiny.parameters.yaml", env={**os.environ, "KERAS_BACKEND": backend}
+        "run/bare.sh", "train", folder, folder / "tiny.parameters.yaml", env={**os.environ, "KERAS_BACKEND": backend}
     )
     assert done.returncode == 0, done.stderr
     return read_record(folder / "model", "train").results["history"]
@@ -65,7 +65,8 @@ def check_run(workspace: Path, job: str) -> list[dict[str, Any]]:
 def test_two_nodes_have_the_losses_of_one_process(backend: str, workspace: Path) -> None:
     _, job = submit_processes(workspace, write_parameters(2), KERAS_BACKEND=backend)
     wait(job, is_ended)
-    figures, expected = check_run(workspace, job), train_alone(workspace / "alone", backend)
+    figures = check_run(workspace, job)
+    expected = train_alone(workspace / "alone", workspace / "data", backend)
     for loss in ("loss", "validation_loss"):
         assert [epoch[loss] for epoch in figures] == pytest.approx([epoch[loss] for epoch in expected], rel=1e-5)
 

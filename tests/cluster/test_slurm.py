@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,31 +28,35 @@ def submit(workspace: Path, parameters: str, **environment: str) -> list[str]:
     return jobs
 
 
-def run_bare(folder: Path, parameters: str) -> Path:
-    """Run the same without Slurm."""
+def run_bare(folder: Path) -> Path:
+    """Run the long training without Slurm."""
     folder.mkdir()
-    (folder / "tiny.parameters.yaml").write_text(parameters)
+    (folder / "tiny.parameters.yaml").write_text(LONG)
     done = run("run/bare.sh", "download,preprocess,train,test", folder, folder / "tiny.parameters.yaml")
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_two_jobs_that_wait_for_each_other_give_the_numbers_of_the_bare_machine(workspace: Path) -> None:
+def test_two_jobs_that_wait_for_each_other_give_the_numbers_of_the_bare_machine(
+    workspace: Path, bare_results: dict[str, Any]
+) -> None:
     jobs = submit(workspace, PARAMETERS)
     states = [wait(job, is_ended)["JobState"] for job in jobs]
     assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
-    assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
+    assert read_results(workspace) == bare_results
     assert not list((workspace / "logs").glob("*.done"))
 
 
 @needs("docker")
 @needs("apptainer")
-def test_jobs_in_apptainer_give_the_numbers_of_the_bare_machine(workspace: Path, apptainer: dict[str, str]) -> None:
+def test_jobs_in_apptainer_give_the_numbers_of_the_bare_machine(
+    workspace: Path, apptainer: dict[str, str], bare_results: dict[str, Any]
+) -> None:
     jobs = submit(workspace, PARAMETERS, **apptainer)
     states = [wait(job, is_ended)["JobState"] for job in jobs]
     assert states == ["COMPLETED", "COMPLETED"], "\n".join(path.read_text() for path in workspace.glob("*.log"))
     assert read_images(workspace) == {f"sha256:{hash_file(Path(apptainer['SIF']))}"}
-    assert read_results(workspace) == read_results(run_bare(workspace / "bare", PARAMETERS))
+    assert read_results(workspace) == bare_results
 
 
 @pytest.mark.slow
@@ -68,7 +73,7 @@ def test_a_job_that_is_told_to_stop_queues_again_and_ends_with_the_same_bits(sig
     log = (workspace / f"{second}.log").read_text()
     assert "the system asked for the end; the training is kept after" in log
     assert "An interrupted training of these settings is continued after" in log
-    assert read_results(workspace) == read_results(run_bare(workspace / "bare", LONG))
+    assert read_results(workspace) == read_results(run_bare(workspace / "bare"))
     assert show(first)["Restarts"] == "0"
 
 

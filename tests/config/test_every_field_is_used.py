@@ -17,10 +17,9 @@ from pydantic import BaseModel, Field
 import emdenoise
 from emdenoise.config import schema
 from emdenoise.config.base import NetworkSettings, Settings
-from emdenoise.config.schema import PretrainingSettings, RunConfig, TrainingSettings
+from emdenoise.config.schema import AugmentationSettings, PretrainingSettings, RunConfig, TrainingSettings
 from emdenoise.models import MODELS, build_network
 from emdenoise.models.contract import Ports
-from emdenoise.models.dncnn import DnCNNSettings
 from emdenoise.models.heads import HEADS
 from emdenoise.models.unet import UNetSettings
 
@@ -193,6 +192,10 @@ def see_batch(settings: TrainingSettings, files: Any) -> Any:
     return {name: (images.shape, images.tobytes()) for name, images in sample.items()}
 
 
+def see_zoomed_batch(settings: TrainingSettings, files: Any) -> Any:
+    return see_batch(settings.model_copy(update={"crop_size_px": 16}), files)
+
+
 def see_training(settings: TrainingSettings, files: Any) -> Any:
     """Run the training loop with a model that counts instead of learning; its validation loss never falls."""
     from emdenoise.dataset.sampler import InOrder, Sampler
@@ -296,12 +299,34 @@ def see_threads(settings: TrainingSettings, files: Any) -> int:
     return len(readers - {threading.get_ident()})
 
 
+def see_start(settings: TrainingSettings, files: Any) -> list[str]:
+    """Hear what a training says when it starts."""
+    from emdenoise.processes import ALONE
+    from emdenoise.progress import SilentProgress
+    from emdenoise.training.start import Lesson, start_learner
+    from emdenoise.workloads import WORKLOADS
+
+    class Heard(SilentProgress):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, message: str) -> None:
+            self.said.append(message)
+
+    objective, heard = WORKLOADS["denoise"].make_objective(settings), Heard()
+    lesson = Lesson(objective, Ports({"noisy": 1}, 1, HEADS["intensity"]), files["train"], files["validation"])
+    config = RunConfig(training=settings, model=MODELS["dncnn"].settings(depth=3, filters=4))
+    start_learner(config, lesson, None, group=ALONE, progress=heard)
+    return heard.said
+
+
 EFFECTS: dict[str, tuple[Any, Probe]] = {
     "epochs": (3, see_training),
     "num_images": (4, see_num_steps),
     "batch_size": (5, see_num_steps),
     "loss": ("mean_absolute_error", see_training),
     "label_balance": (0.5, see_loss_of_masks),
+    "border_weight": (3.0, see_loss_of_masks),
     "optimizer": ("sgd", see_optimizer),
     "learning_rate": (0.5, see_optimizer),
     "beta_1": (0.5, see_optimizer),
@@ -312,12 +337,15 @@ EFFECTS: dict[str, tuple[Any, Probe]] = {
     "schedule": ("cosine", see_learning_rates),
     "warmup_fraction": (0.5, see_learning_rates),
     "crop_size_px": (16, see_batch),
+    "zoom": ((0.6, 1.7), see_zoomed_batch),
     "crops_per_epoch": (3, see_num_steps),
     "flip": (True, see_batch),
+    "augmentation": (AugmentationSettings(inversion=0.5), see_batch),
     "early_stopping_epochs": (1, see_training),
     "precision": ("mixed_bfloat16", see_backend),
     "deterministic": (False, see_backend),
     "read_ahead": (0, see_threads),
+    "keep_on_device": (True, see_start),
     "last_batch": ("filled", see_training),
 }
 
@@ -372,31 +400,57 @@ UNET = {
     "bottom_filters": 12,
     "dropout": 0.5,
     "initializer": "he_normal",
+    "long_sides_px": (64,),
+    "symmetries": True,
 }
-DNCNN = {
-    "batch_norm_momentum": 0.5,
+SHARED_BY_NETWORKS = {
     "intensity_mean": 0.5,
     "intensity_std": 0.5,
     "predict_residual": True,
-    "depth": 5,
-    "filters": 6,
-    "initializer": "glorot_uniform",
+    "long_sides_px": (64,),
+    "symmetries": True,
 }
+LIKE_DNCNN = SHARED_BY_NETWORKS | {"depth": 6, "filters": 6, "initializer": "he_uniform", "predict_residual": False}
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "resunet": (
+        {"stem_px": 2, "filters": (4, 8)},
+        SHARED_BY_NETWORKS
+        | {"batch_norm_momentum": 0.5, "stem_px": 4, "kernel_cells": 1, "filters": (4, 6), "blocks": 2}
+        | {"initializer": "he_uniform"},
+    ),
+    "dncnn": ({"depth": 3, "filters": 4}, LIKE_DNCNN | {"batch_norm_momentum": 0.5}),
+    "class_aware_fcn": ({"depth": 3, "filters": 4}, LIKE_DNCNN),
+    "ffdnet": ({"depth": 3, "filters": 4}, LIKE_DNCNN | {"predict_residual": True, "noise_window_px": 4}),
+    "rednet": ({"depth": 4, "filters": 4}, LIKE_DNCNN),
+    "multiscale": (
+        {"filters": (4, 8)},
+        SHARED_BY_NETWORKS | {"batch_norm_momentum": 0.5, "filters": (4, 6), "initializer": "he_uniform"},
+    ),
+    "mixed_scale_dense": ({"depth": 3}, SHARED_BY_NETWORKS | {"depth": 4, "width": 2, "max_dilation": 2}),
+}
+"""Networks by name: small settings, and another value of each setting."""
 
 
 @pytest.mark.parametrize(
     ("small", "name", "value"),
     [(UNetSettings(filters=(4,), bottom_filters=8), name, value) for name, value in UNET.items()]
-    + [(DnCNNSettings(depth=3, filters=4), name, value) for name, value in DNCNN.items()],
+    + [
+        (MODELS[network].settings(**small), name, value)
+        for network, (small, others) in OTHERS.items()
+        for name, value in others.items()
+    ],
     ids=lambda value: value.name if isinstance(value, NetworkSettings) else str(value),
 )
 def test_every_setting_of_a_network_changes_the_network(small: Any, name: str, value: Any) -> None:
     def describe(settings: Any) -> str:
-        text = repr(build_network(settings, Ports({"noisy": 1}, 1, HEADS["intensity"])).model.get_config())
+        network = build_network(settings, Ports({"noisy": 1}, 1, HEADS["intensity"]))
+        text = repr((network.model.get_config(), network.views))
         return re.sub(r"'seed': None|keras_tensor\w*|_\d+'", "", text)
 
     assert {*UNET, "name"} == set(UNetSettings.model_fields)
-    assert {*DNCNN, "name"} == set(DnCNNSettings.model_fields)
+    assert {"unet", *OTHERS} == set(MODELS)
+    for network, (_, others) in OTHERS.items():
+        assert {*others, "name"} == set(MODELS[network].settings.model_fields)
     assert describe(small) == describe(small)
     assert describe(small.model_copy(update={name: value})) != describe(small)
 

@@ -89,6 +89,19 @@ def test_a_date_is_text(load: Any) -> None:
         ("training: {learning_rate: 0}", r"training\.learning_rate is 0; it must be greater than 0"),
         ("simulation: {voltage_kv: 5000}", r"simulation\.voltage_kv is 5000; it must be at most 1000"),
         ("simulation: {image_size_px: 100}", r"simulation\.image_size_px is 100; it must be a multiple of 8"),
+        (
+            "training: {augmentation: {blur: 1}}",
+            r"training\.augmentation\.blur is not a setting; known here: log_gamma|did you mean blur_px\?",
+        ),
+        ("training: {augmentation: {inversion: 2}}", r"training\.augmentation\.inversion is 2; it must be at most 1"),
+        ("training: {augmentation: {noise: 0.1}}", r"training\.augmentation is set, but workload denoise restores im"),
+        ("training: {border_weight: 3}", r"training\.border_weight is 3, but workload denoise learns no masks; set it"),
+        ("training: {zoom: [1, 2]}", r"training\.zoom is set, but training\.crop_size_px is null; set the side of"),
+        ("training: {zoom: [0, 2]}", r"training\.zoom\.0 is 0; it must be greater than 0"),
+        (
+            "training: {zoom: [1, 2], crop_size_px: 64}\npretraining: {method: denoise}",
+            r"training\.zoom is set, but pretraining\.crop_size_px is null; set the side of the crops",
+        ),
         ("training: {epochs: 1.5}", r"training\.epochs is 1\.5; it must be a whole number"),
         ("training: {epochs: '3'}", r'training\.epochs is "3"; it must be a whole number'),
         ("training: {epochs: true}", r"training\.epochs is true; it must be a whole number"),
@@ -118,6 +131,11 @@ def test_a_date_is_text(load: Any) -> None:
             "simulation: {image_size_px: 40}\nmodel: {name: unet, filters: [8, 8, 8, 8]}",
             r"size is 40; network unet needs a multiple of 16",
         ),
+        (
+            "model: {name: unet, long_sides_px: [256, 500]}",
+            r"model\.long_sides_px is 500; network unet needs a multiple of 8",
+        ),
+        ("model: {name: dncnn, long_sides_px: [0]}", r"model\.long_sides_px\.0 is 0; it must be at least 16"),
         ("data: {validation_fraction: 0.5, test_fraction: 0.5}", r"leave no images for training"),
         ("data: {source: imagenet}", r'data\.source is "imagenet"; it must be one of graphene, em_'),
     ],
@@ -186,6 +204,14 @@ def test_a_default_written_out_does_not_change_the_hash(load: Any) -> None:
     assert hash_settings(load(everything)) == hash_settings(RunConfig())
 
 
+def test_views_of_a_network_change_the_hash_and_their_defaults_leave_it_as_it_was(load: Any) -> None:
+    before = RunConfig().model_dump(mode="json")
+    assert not {"long_sides_px", "symmetries"} & set(before["model"])
+    written = [load(text) for text in ("model: {long_sides_px: [256, 512]}", "model: {symmetries: true}")]
+    assert len({hash_settings(config) for config in (RunConfig(), *written)}) == 3
+    assert [load(yaml.safe_dump(config.model_dump(mode="json"))) for config in written] == written
+
+
 @given(seed=st.integers(0, 2**31 - 1), rate=st.floats(1e-12, 1e3), size=st.sampled_from([32, 64, 128]))
 def test_settings_survive_being_written_and_read(tmp_path_factory: Any, seed: int, rate: float, size: int) -> None:
     config = RunConfig(
@@ -201,6 +227,18 @@ def test_settings_survive_being_written_and_read(tmp_path_factory: Any, seed: in
 @given(seeds=st.lists(st.integers(0, 2**31 - 1), min_size=2, max_size=2, unique=True))
 def test_other_settings_have_another_hash(seeds: list[int]) -> None:
     assert hash_settings(RunConfig(seed=seeds[0])) != hash_settings(RunConfig(seed=seeds[1]))
+
+
+def test_settings_that_came_later_move_no_hash_until_they_are_set(load: Any) -> None:
+    later = {"zoom": None, "augmentation": None, "border_weight": 0.0}
+    training = RunConfig().model_dump(mode="json")["training"]
+    assert not set(later) & set(training)
+    text = "workload: segment\ntraining: {loss: dice_cross_entropy, crop_size_px: 64, %s}"
+    same, *others = (
+        load(text % change)
+        for change in ("zoom: null, augmentation: null", "zoom: [1, 2]", "augmentation: {}", "border_weight: 3")
+    )
+    assert len({hash_settings(config) for config in (same, *others)}) == 4
 
 
 def test_every_single_setting_changes_the_hash() -> None:

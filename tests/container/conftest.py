@@ -35,9 +35,12 @@ def podman_image(image: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def apptainer(image: str) -> Iterator[dict[str, str]]:
-    """Make a SIF of the image; gives the environment that names it for the launcher."""
+    """Make a SIF of the image; gives the environment that names it for the launcher.
+
+    A file that TEST_SIF names is made once and stays; the launchers refuse it where it is of other code.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        yield make_sif(Path(folder))
+        yield make_sif(Path(os.environ.get("TEST_SIF", f"{folder}/emdenoise.sif")))
 
 
 @pytest.fixture

@@ -40,14 +40,14 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str
     return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
-def make_sif(folder: Path) -> dict[str, str]:
-    """Make a SIF of the image; returns the environment that names it for the launcher."""
+def make_sif(sif: Path) -> dict[str, str]:
+    """Make a SIF of the image where none is yet; returns the environment that names it for the launcher."""
     environment = dict(os.environ)
     if os.geteuid() == 0:
         environment["APPTAINER_NO_PRIVS"] = "1"
-    sif = folder / "emdenoise.sif"
-    result = run("apptainer", "build", FAST, sif, "build/apptainer.def", env=environment)
-    assert result.returncode == 0, result.stderr
+    if not sif.exists():
+        result = run("apptainer", "build", FAST, sif, "build/apptainer.def", env=environment)
+        assert result.returncode == 0, result.stderr
     return {**environment, "SIF": str(sif)}
 
 

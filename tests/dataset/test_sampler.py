@@ -29,6 +29,10 @@ class CodedRecords:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
     def list_whole_images(self) -> list[np.ndarray]:
         return list(np.arange(len(self))[:, None])
 

@@ -21,6 +21,11 @@ TINY: dict[str, dict[str, Any]] = {
     "unet": {"filters": [4], "bottom_filters": 4, "batch_norm_momentum": 0.5},
     "resunet": {"stem_px": 2, "filters": [4, 8]},
     "dncnn": {"depth": 3, "filters": 4, "batch_norm_momentum": 0.5},
+    "class_aware_fcn": {"depth": 3, "filters": 5},
+    "ffdnet": {"depth": 3, "filters": 4, "noise_window_px": 4},
+    "rednet": {"depth": 6, "filters": 4},
+    "multiscale": {"filters": [4, 8], "batch_norm_momentum": 0.5},
+    "mixed_scale_dense": {"depth": 5, "width": 3, "max_dilation": 2},
 }
 """What makes a network small; an entry of MODELS that is absent is tested with its defaults."""
 
@@ -72,6 +77,18 @@ def disturb() -> Callable[[keras.Model], keras.Model]:
         return model
 
     return move_weights
+
+
+@pytest.fixture(scope="session")
+def scale_output() -> Callable[[keras.Model, float], None]:
+    """Give a function that multiplies the outputs of a network by a number, by the weights that make them."""
+
+    def scale(model: keras.Model, factor: float) -> None:
+        for layer in model.layers:
+            if layer.name.startswith("output"):
+                layer.set_weights([factor * value for value in layer.get_weights()])
+
+    return scale
 
 
 @pytest.fixture

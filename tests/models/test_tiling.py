@@ -22,6 +22,7 @@ from emdenoise.models.tiling import TiledMethod, check_reach, predict_strips
 
 MakeNetwork = Callable[..., Network]
 Disturb = Callable[[keras.Model], keras.Model]
+ScaleOutput = Callable[[keras.Model, float], None]
 Images = npt.NDArray[Any]
 INTENSITY, LABELS = HEADS["intensity"], HEADS["labels"]
 SEGMENTING = Ports({"noisy": 1}, 3, LABELS)
@@ -122,12 +123,13 @@ def test_strips_of_an_image_of_any_size_are_the_image_predicted_at_once(
     name: str,
     make_network: MakeNetwork,
     disturb: Disturb,
+    scale_output: ScaleOutput,
     height: int,
     width: int,
     inner_px: int,
     seed: int,
 ) -> None:
-    network = normalised(make_network, disturb, name)
+    network = normalised(make_network, disturb, scale_output, name)
     step_px = network.step_px
     reach_px = -(-(network.reach_px or 0) // step_px) * step_px
     noisy = np.random.default_rng(seed).random((2, height, width), dtype=np.float32)
@@ -149,13 +151,13 @@ def test_strips_of_an_image_of_any_size_are_the_image_predicted_at_once(
 
 
 @cache
-def normalised(make_network: MakeNetwork, disturb: Disturb, name: str) -> Network:
+def normalised(make_network: MakeNetwork, disturb: Disturb, scale_output: ScaleOutput, name: str) -> Network:
     """Make a network whose output for noise in [0, 1] is about 1, as that of a trained one is."""
-    network = make_network(name)
+    network = make_network(name, predict_residual=False)
     model = disturb(network.model)
     noisy = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
     largest = float(np.abs(np.asarray(model(noisy))).max())
-    model.get_layer("output").set_weights([weights / largest for weights in model.get_layer("output").get_weights()])
+    scale_output(model, 1 / largest)
     return network
 
 

@@ -11,11 +11,16 @@ from PIL import Image
 
 from emdenoise.results import figures
 from emdenoise.results.figures import (
+    Panel,
+    Point,
+    choose_colours,
     draw_comparison,
     draw_dose_curves,
     draw_learning_curve,
     draw_matrices,
+    draw_panels,
     draw_pictures,
+    draw_sizes,
 )
 from emdenoise.seeding import make_generator
 
@@ -125,23 +130,67 @@ def test_masks_have_one_colour_a_label_beside_grey_images(drawn: list[Figure]) -
 
 
 def test_a_comparison_has_a_curve_for_each_variant_over_the_numbers_of_images(drawn: list[Figure]) -> None:
-    curves = {"scratch": [(4, 0.5, 0.4, 0.6), (None, 0.9, 0.85, 0.95)], "denoise": [(4, 0.7, 0.6, 0.8)]}
-    draw_comparison({"dice": curves, "over scratch": {"denoise": [(4, 0.2, 0.1, float("nan"))]}})
+    curves: dict[str, list[Point]] = {
+        "scratch": [(4, 0.5, 0.4, 0.6), (None, 0.9, 0.85, 0.95)],
+        "denoise": [(4, 0.7, 0.6, 0.8)],
+    }
+    difference = Panel("Less scratch", "difference of Dice", {"denoise": [(4, 0.2, 0.1, float("nan"))]}, True)
+    draw_comparison([Panel("Test images", "Dice", curves), difference], "Dice by images", "Means over 3 seeds.")
     axis, differences = drawn[0].axes
-    assert differences.get_ylabel() == "over scratch"
+    assert differences.get_ylabel() == "difference of Dice"
+    assert differences.get_title(loc="left") == "Less scratch"
     assert len(differences.containers) == 1
     assert [label.get_text() for label in axis.get_xticklabels()] == ["4", "all"]
-    assert axis.get_ylabel() == "dice"
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["scratch", "denoise"]
+    assert axis.get_ylabel() == "Dice"
+    assert axis.get_xlabel() == "number of training images"
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["scratch", "denoise"]
+    assert (drawn[0].get_suptitle(), drawn[0].get_supxlabel()) == ("Dice by images", "Means over 3 seeds.")
 
 
 def test_a_matrix_shows_each_score_where_it_was_trained_and_tested(drawn: list[Figure]) -> None:
     matrices = {"scratch": np.array([[0.8, 0.3], [np.nan, 0.7]]), "denoise": np.array([[0.9, 0.6], [0.5, 0.8]])}
-    assert read_png(draw_matrices(matrices, ["fine", "coarse"], "dice")).ndim == 3
-    first, second = drawn[0].axes
+    assert read_png(draw_matrices(matrices, ["fine", "coarse"], "Dice", "Dice by images", "Means.")).ndim == 3
+    first, second, scale = drawn[0].axes
     assert [label.get_text() for label in first.get_xticklabels()] == ["fine", "coarse"]
     assert [text.get_text() for text in second.texts] == ["0.90", "0.60", "0.50", "0.80"]
     assert "nan" not in [text.get_text() for text in first.texts]
+    assert scale.get_ylabel() == "Dice"
+
+
+def test_the_histograms_of_two_lists_of_sizes_share_their_bins_and_count_everything(drawn: list[Figure]) -> None:
+    # Eight of each: 2 ∛8 = 4 bins, from 1 to 9 px; the last bin holds its upper end.
+    true = np.array([1.0, 1.5, 2.9, 3.0, 4.0, 5.0, 6.9, 9.0])
+    predicted = np.array([1.0, 1.0, 1.0, 1.0, 2.0, 8.0, 8.0, 8.0])
+    draw_sizes({"true": true, "predicted": predicted}, "px", "sizes")
+    axis = drawn[0].axes[0]
+    assert [bar.get_height() for bar in axis.containers[0]] == [3, 2, 2, 1]
+    outline = axis.patches[-1].get_path().vertices
+    assert outline[:, 1].tolist() == [0, 5, 5, 0, 0, 0, 0, 3, 3, 0]
+    assert outline[:, 0].tolist() == [1, 1, 3, 3, 5, 5, 7, 7, 9, 9]
+    medians = {str(line.get_label()): np.asarray(line.get_xdata())[0] for line in axis.get_lines()}
+    assert medians == {"median true": 3.5, "median predicted": 1.5}
+    assert axis.get_xlabel() == "equivalent diameter [px]"
+
+
+def test_sizes_of_no_particle_are_an_empty_figure(drawn: list[Figure]) -> None:
+    assert read_png(draw_sizes({"true": np.empty(0), "predicted": np.empty(0)}, "nm", "sizes")).ndim == 3
+    assert drawn[0].axes[0].get_legend() is None
+
+
+def test_panels_keep_every_pixel_of_their_pictures() -> None:
+    pictures = make_generator(0, "test").integers(0, 256, (2, 40, 400, 3)).astype(np.uint8)
+    pictures[0, 0, 0] = (1, 2, 3)
+    png = draw_panels([[("left", pictures[0]), ("right", pictures[1])]], {"true": (255, 0, 0)})
+    assert png == draw_panels([[("left", pictures[0]), ("right", pictures[1])]], {"true": (255, 0, 0)})
+    shown = read_png(png)
+    row = int(np.flatnonzero((shown[:, 0] == (1, 2, 3)).all(axis=-1))[0])
+    for picture, left in zip(pictures, (0, 414), strict=True):
+        assert np.array_equal(shown[row : row + 40, left : left + 400], picture)
+
+
+@pytest.mark.parametrize("number", [1, 5, 40])
+def test_each_label_has_a_colour_of_its_own(number: int) -> None:
+    assert len(set(choose_colours(number))) == number
 
 
 @pytest.mark.parametrize("num_panels", [1, 2, 5])

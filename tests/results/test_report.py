@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from emdenoise.config.schema import RunConfig
+from emdenoise.evaluation.particle_tally import ParticleTally, ReportedParticles
 from emdenoise.results import report
 from emdenoise.results.report import ReportWords, write_report
 from emdenoise.results.tables import make_class_tables, make_difference_rows, make_dose_table, make_table
@@ -245,3 +246,30 @@ def test_a_second_report_of_the_same_records_is_the_same_page(
         pages.append((folder / "report.html").read_bytes())
     assert pages[0] == pages[1]
     assert sorted(path.name for path in folder.iterdir()) == ["pictures.png", "records", "report.html"]
+
+
+def test_a_report_of_labels_shows_outlines_particles_and_sizes(
+    write_run: Callable[..., Path], scores: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = write_run(*ALL_TASKS)
+    record = read_record(folder, "test")
+    test = replace(record, results=record.results | {"label_names": ["background", "particle"]})
+    mask = np.pad(np.ones((6, 6), np.uint8), 8)
+    images = {"noisy": mask.astype(np.float32), "gaussian": mask, "median": mask, "network": mask, "mask": mask}
+    tally = ParticleTally()
+    tally.add(mask == 1, mask.astype(np.int32), np.nan)
+    write_report(
+        folder,
+        replace(WORDS, kind="labels"),
+        scores,
+        {name: [image, image] for name, image in images.items()},
+        colours={},
+        test=test,
+        particles=ReportedParticles(tally, 2 * [mask.astype(np.int32)]),
+    )
+    page = Page((tmp_path / "output" / "report.html").read_text(encoding="utf-8"))
+    images_shown = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    for words in ("Outlines of true", "Particles that are found", "Histograms of the diameters"):
+        assert any((alt or "").startswith(words) for alt in images_shown)
+    assert "the network found 1 of 1 particles, missed 0 and invented 0." in page.text
+    assert "Kolmogorov-Smirnov distance of the two is 0.000" in page.text

@@ -46,9 +46,22 @@ def package(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Callable[..
         patch.setattr(simulate, "open_pool", nullcontext)
         patch.setattr(task_record, "describe_code", lambda: ("a" * 40, False))
         run_study(study_file=folder / "mine.study.yaml", study_dir=folder / "study", progress=NO_PROGRESS)
-        package_file = folder / "package.zip"
-        submit(runs_dir=folder / "study/runs", system_file=SYSTEM_FILE, package_file=package_file, progress=NO_PROGRESS)
-        yield package_file
+        yield pack(folder / "study" / "runs", folder)
+
+
+def pack(runs_dir: Path, folder: Path) -> Path:
+    """Pack the runs of a folder; gives the package."""
+    package_file = folder / "package.zip"
+    submit(runs_dir=runs_dir, system_file=SYSTEM_FILE, package_file=package_file, progress=NO_PROGRESS)
+    return package_file
+
+
+@pytest.fixture(scope="module")
+def package_of_one(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pack the first of both runs alone: each run of a package costs its check a test of the weights."""
+    folder = tmp_path_factory.mktemp("one")
+    shutil.copytree(package.parent / "study" / "runs" / "mine-all-0", folder / "runs" / "mine-all-0")
+    return pack(folder / "runs", folder)
 
 
 def list_problems(package_file: Path, work_dir: Path) -> list[str]:
@@ -67,9 +80,9 @@ def test_an_honest_package_is_accepted_after_its_weights_were_tested(package: Pa
     assert list_problems(package, tmp_path) == []
 
 
-def test_scores_that_fit_each_other_but_not_the_weights_are_refused(package: Path, tmp_path: Path) -> None:
+def test_scores_that_fit_each_other_but_not_the_weights_are_refused(package_of_one: Path, tmp_path: Path) -> None:
     """A forger who writes better scores of every image, their means, and all hashes."""
-    with zipfile.ZipFile(package) as archive:
+    with zipfile.ZipFile(package_of_one) as archive:
         archive.extractall(tmp_path / "forged")
     submission, _ = read_submission(tmp_path / "forged")
     assert submission is not None
@@ -107,10 +120,10 @@ def reseal(folder: Path, package_file: str) -> None:
     (folder / package_file).write_text(json.dumps(content))
 
 
-def test_weights_that_are_no_weights_are_refused(package: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(package) as archive:
+def test_weights_that_are_no_weights_are_refused(package_of_one: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(package_of_one) as archive:
         archive.extractall(tmp_path / "forged")
-    weights = next((tmp_path / "forged").rglob("run_1/model/model.weights.h5"))
+    weights = next((tmp_path / "forged").rglob("run_0/model/model.weights.h5"))
     weights.write_bytes(weights.read_bytes()[:3000])
     description = json.loads(weights.with_name("model.json").read_text())
     description["file_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()

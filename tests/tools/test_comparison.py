@@ -13,7 +13,8 @@ from emdenoise.config.studies import RunKey
 from emdenoise.errors import DataError, SettingsError
 from emdenoise.results.task_record import TaskRecorder
 from emdenoise.tools import comparison
-from emdenoise.tools.comparison import Run, compare_runs, write_comparison
+from emdenoise.tools.comparison import Run, compare_runs
+from emdenoise.tools.study_files import write_comparison
 
 
 def test_an_unknown_metric_lists_the_known_ones(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_single_seed_has_a_mean_and_no_interval(runs: list[Run], tmp_path: Pat
     heading, scratch, denoise = found.make_table()
     assert scratch[heading.index("dice")] == "0.500"
     assert denoise[heading.index("over scratch")] == "+0.080"
-    write_comparison(found, tmp_path)
+    write_comparison(found, tmp_path, {})
     row = json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)["rows"][1]
     assert row["score"] == {"mean": 0.58, "low": None, "high": None}
 

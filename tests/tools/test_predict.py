@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import yaml
 
+from emdenoise.cli import list_paths
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.errors import (
     DataError,
@@ -25,14 +28,19 @@ from emdenoise.errors import (
     SettingsError,
     StorageError,
 )
+from emdenoise.evaluation.metrics.masks import count_confusion
 from emdenoise.files.formats import read_micrographs
 from emdenoise.files.pictures import write_pictures
 from emdenoise.models.checkpoints import load_model
+from emdenoise.models.contract import Views
 from emdenoise.models.tiling import TiledMethod
 from emdenoise.progress import SilentProgress
+from emdenoise.results.task_record import read_record
+from emdenoise.tasks import TASKS
 from emdenoise.tools import predict as predict_module
 from emdenoise.tools.predict import predict
 from emdenoise.tools.trained import load_trained
+from tests.raw_files import FOLDER_SHAPE, write_micrographs
 from tests.untrained import write_network
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +128,42 @@ def test_a_network_of_several_images_is_refused_in_one_line(
             progress=NO_PROGRESS,
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.long
+def test_a_network_with_views_gives_the_labels_that_were_tested_for_an_image_that_is_smaller_than_a_tile(
+    tiny_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    write_micrographs(tmp_path / "raw" / "folder", has_masks=True)
+    settings = tiny_settings(
+        workload="segment",
+        data={"source": "folder", "tile_size_px": 96},
+        model={"long_sides_px": [64, 128], "symmetries": True},
+        training={"loss": "dice_cross_entropy", "epochs": 1},
+        evaluation={"baselines": ["otsu"]},
+    )
+    paths = {f"{name}_dir": tmp_path / name for name in ("raw_data", "data", "model", "output")}
+    paths |= {"raw_data_dir": tmp_path / "raw", "parameters_file": tmp_path / "views.parameters.yaml"}
+    paths["parameters_file"].write_text(yaml.safe_dump(settings))
+    for task in TASKS.values():
+        task(**{option: paths[option] for option in list_paths(task)}, progress=NO_PROGRESS)
+    with RecordFile(tmp_path / "data" / "test.h5") as records:
+        (tiles,), (name,) = records.list_whole_images(), records.read_text("name")
+        truth = records.read_whole("mask", tiles)
+    assert truth.shape == FOLDER_SHAPE
+    image = next((tmp_path / "raw" / "folder" / "noisy").glob(f"{Path(name.split()[0]).stem}*"))
+    options = ("--network", tmp_path / "model", "--output", tmp_path / "labels.tif", "--log-dir", tmp_path / "logs")
+    with run_predict(image, *options) as process:
+        assert process.communicate()[1] == ""
+    labels = tifffile.imread(tmp_path / "labels.tif")
+    tested = read_record(tmp_path / "output", "test").results["confusion"]
+    difference = count_confusion(labels[None], truth[None], num_labels=2) - np.array(tested)
+    assert np.abs(difference).sum() <= 4  # of 6,300 pixels; `predict` fuses layers, which rounds
+    trained = load_model(tmp_path / "model")
+    method = TiledMethod(replace(trained.network, views=Views()), trained.ports.head)
+    with RecordFile(tmp_path / "data" / "test.h5") as records:
+        without = method(records.read_whole_sample(["noisy"], [tiles]))
+    assert np.count_nonzero(without[0] != labels) > 20
 
 
 def run_predict(*arguments: object, **options: Any) -> "subprocess.Popen[str]":

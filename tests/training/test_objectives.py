@@ -58,6 +58,20 @@ def test_the_loss_is_zero_where_sure_and_right_and_large_where_sure_and_wrong() 
     assert float(compute(make_loss(1.0), wrong, make_logits(MASK, 50))) > 10
 
 
+@pytest.mark.parametrize("border_weight", [0.5, 3.0])
+def test_pixels_near_another_label_weigh_more_in_the_cross_entropy_by_their_share(border_weight: float) -> None:
+    mask = np.zeros((2, 9, 12, 1), np.uint8)
+    mask[0, :, 6:] = 2  # the border of the first image: columns 4 to 7
+    mask[1, 8, 11] = 1  # of the second: the 3 × 3 px of a corner
+    logits = RNG.normal(size=(2, 9, 12, 3)).astype(np.float32)
+    settings = TrainingSettings(loss="dice_cross_entropy", label_balance=0.0, border_weight=border_weight)
+    loss = OBJECTIVES[settings.loss].make(settings, ("noisy",), "mask").loss
+    more = float(compute(loss, mask, logits)) - float(compute(make_loss(0.0), mask, logits))
+    each = np.log(np.exp(logits.astype(np.float64)).sum(axis=-1)) - np.take_along_axis(logits, mask, -1)[..., 0]
+    of_borders = each[0, :, 4:8].sum() + each[1, 6:, 9:].sum()
+    assert more == pytest.approx(border_weight * of_borders / mask.size, rel=1e-4)
+
+
 def test_a_label_that_no_image_has_gives_a_finite_loss() -> None:
     only_background = np.zeros_like(MASK)
     assert np.isfinite(compute(make_loss(1.0), only_background, LOGITS))

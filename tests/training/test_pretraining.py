@@ -121,6 +121,10 @@ def test_images_without_truth_pretrain_with_added_noise_and_are_refused_without(
         def __len__(self) -> int:
             return len(self.file)
 
+        @property
+        def image_shape(self) -> tuple[int, int]:
+            return self.file.image_shape
+
         def list_whole_images(self) -> Any:
             return self.file.list_whole_images()
 

@@ -23,7 +23,11 @@ from emdenoise.training.transfer import Freeze, choose_freeze, summarise_transfe
 TINY = UNetSettings(filters=(4,), bottom_filters=4, batch_norm_momentum=0.5)
 IMAGE, LABELS = Ports({"noisy": 1}, 1, HEADS["intensity"]), Ports({"noisy": 1}, 3, HEADS["labels"])
 FROZEN = PretrainingSettings(method="denoise", encoder="frozen")
-SMALL: dict[str, dict[str, Any]] = {"resunet": {"stem_px": 2, "filters": (4, 8)}}
+SMALL: dict[str, dict[str, Any]] = {
+    "resunet": {"stem_px": 2, "filters": (4, 8)},
+    "multiscale": {"filters": (4, 8)},
+    "mixed_scale_dense": {"depth": 5},
+}
 """For images of 8 px; the other networks take their defaults."""
 ENCODER = ("encoder", "bottom")
 Train = Callable[..., TrainingResult]

@@ -22,6 +22,7 @@ FREE = {
     "data": {"mirror"},
     "training": {
         *("epochs", "batch_size", "precision", "deterministic", "early_stopping_epochs", "read_ahead", "last_batch"),
+        "keep_on_device",  # the same bits
         *("learning_rate", "schedule", "warmup_fraction", "beta_1", "beta_2", "epsilon"),
         *("weight_decay", "gradient_clip_norm"),
     },
@@ -126,6 +127,14 @@ def test_a_setting_that_somebody_adds_is_fixed_until_it_is_declared_free(monkeyp
         check(make_closed(training={"epsilon": 0.1}))
 
 
+def test_a_section_that_may_be_absent_is_fixed_as_a_whole() -> None:
+    training = {"loss": "dice_cross_entropy", "augmentation": {"inversion": 0.5}}
+    with pytest.raises(
+        SettingsError, match=r"^division closed: training\.augmentation is .*inversion.*, fixed to None"
+    ):
+        check(make_closed(workload="segment", training=training))
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 @pytest.mark.parametrize(
     "free",
@@ -169,6 +178,8 @@ FIXED: list[tuple[str, Any, str]] = [
     ("model.dropout", 0.5, r"0\.5, fixed to 0\.0"),
     ("model.predict_residual", True, "True, fixed to False"),
     ("model.intensity_std", 0.1, r"0\.1, fixed to 1\.0"),
+    ("model.long_sides_px", [256, 512], r"\(256, 512\), fixed to \(\)"),
+    ("model.symmetries", True, "True, fixed to False"),
     ("simulation.num_train", 601, "601, fixed to 600"),
     ("simulation.num_test", 10, "10, fixed to 100"),
     ("simulation.dose_e_per_angstrom2", [400, 9000], r"\(400\.0, 9000\.0\), fixed to \(400\.0, 8000\.0\)"),

@@ -20,6 +20,8 @@ from emdenoise.evaluation.particles import Particles, measure_particles, separat
 Counts = npt.NDArray[np.int64]
 RECALLS = np.linspace(0, 1, 101)
 """At these recalls COCO averages the precision."""
+FOUND_IOU = 0.5
+"""A true particle is found by a predicted one of at least this intersection over union, as AP50 counts."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,37 @@ def find_overlaps(predicted: Particles, true: Particles) -> Overlaps:
     return Overlaps(np.stack(np.divmod(codes, width), axis=1), num_pixels.astype(np.int64))
 
 
+def match_particles(overlaps: Overlaps, threshold: float = FOUND_IOU) -> Counts:
+    """Match true and predicted particles one to one, the largest intersections over union first.
+
+    Parameters
+    ----------
+    overlaps : Overlaps
+    threshold : float
+        Least intersection over union of a pair.
+
+    Returns
+    -------
+    ndarray of int64, shape (num_matches, 2)
+        Number of the true and of the predicted particle of each match.
+
+    Examples
+    --------
+    >>> match_particles(find_overlaps(np.array([[1, 1, 0, 4]]), np.array([[3, 3, 0, 0]]))).tolist()
+    [[3, 1]]
+    """
+    pairs, ious = overlaps.list_ious()
+    used: tuple[set[int], set[int]] = (set(), set())
+    matches = []
+    for index in np.argsort(-ious, kind="stable"):
+        true, predicted = pairs[index].tolist()
+        if ious[index] >= threshold and true not in used[0] and predicted not in used[1]:
+            used[0].add(true)
+            used[1].add(predicted)
+            matches.append((true, predicted))
+    return np.array(matches, np.int64).reshape(-1, 2)
+
+
 def average_precision_coco(overlaps: Overlaps, threshold: float) -> float:
     """Compute the average precision at one intersection over union as COCO does (doi:10.1007/978-3-319-10602-1_48).
 
@@ -86,18 +119,12 @@ def average_precision_coco(overlaps: Overlaps, threshold: float) -> float:
     >>> round(average_precision_coco(overlaps, 0.5), 3)
     0.505
     """
-    pairs, ious = overlaps.list_ious()
-    used: tuple[set[int], set[int]] = (set(), set())
-    for index in np.argsort(-ious, kind="stable"):
-        true, predicted = pairs[index].tolist()
-        if ious[index] >= threshold and true not in used[0] and predicted not in used[1]:
-            used[0].add(true)
-            used[1].add(predicted)
     num_true, num_predicted = overlaps.count_particles()
     if num_true == 0 or num_predicted == 0:
         return 0.0 if num_true else np.nan
-    precision, recall = len(used[1]) / num_predicted, len(used[0]) / num_true
-    return float(precision * (recall >= RECALLS).mean()) if used[0] else 0.0
+    num_matched = len(match_particles(overlaps, threshold))
+    precision, recall = num_matched / num_predicted, num_matched / num_true
+    return float(precision * (recall >= RECALLS).mean()) if num_matched else 0.0
 
 
 def average_precision_emps(overlaps: Overlaps, threshold: float) -> float:
@@ -165,7 +192,7 @@ def median_diameter_error(predicted: Particles, true: Particles) -> float:
     >>> median_diameter_error(np.pad([[1, 0], [0, 0]], 1), true)
     0.5
     """
-    found, expected = _list_diameters(predicted), _list_diameters(true)
+    found, expected = list_diameters(predicted), list_diameters(true)
     if not len(expected):
         return np.nan
     median = float(np.median(expected))
@@ -188,7 +215,17 @@ def size_distance(predicted: Particles, true: Particles) -> float:
     >>> size_distance(particles, particles)
     0.0
     """
-    found, expected = _list_diameters(predicted), _list_diameters(true)
+    return compare_sizes(list_diameters(predicted), list_diameters(true))
+
+
+def compare_sizes(found: Values, expected: Values) -> float:
+    """Compute the Kolmogorov-Smirnov distance of two lists of diameters, of one unit; see `size_distance`.
+
+    Examples
+    --------
+    >>> compare_sizes(np.array([1.0, 2.0, 3.0, 4.0]), np.array([3.0, 4.0, 5.0, 6.0]))
+    0.5
+    """
     if not len(expected):
         return np.nan
     if not len(found):
@@ -198,7 +235,8 @@ def size_distance(predicted: Particles, true: Particles) -> float:
     return float(np.abs(shares[0] - shares[1]).max())
 
 
-def _list_diameters(particles: Particles) -> Values:
+def list_diameters(particles: Particles) -> Values:
+    """List the equivalent diameters [px] of the particles that the border of the image does not cut."""
     table = measure_particles(particles)
     return table["equivalent_diameter_px"][table["touches_border"] == 0]
 
@@ -239,7 +277,7 @@ AP50_COCO = _make_metric(
         "AP50 (COCO) is the precision times the recall of the particles whose intersection over union with a true one "
         "is at least 0.5 (doi:10.1007/978-3-319-10602-1_48)."
     ),
-    compute=_score_overlaps(lambda overlaps: average_precision_coco(overlaps, 0.5)),
+    compute=_score_overlaps(lambda overlaps: average_precision_coco(overlaps, FOUND_IOU)),
     is_larger_better=True,
 )
 AP75_COCO = _make_metric(
