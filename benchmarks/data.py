@@ -8,7 +8,8 @@ from pathlib import Path
 
 from side_by_side import Values, alternate
 
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.config.simulation import SimulationSettings
 
 NUM_IMAGES = 600
 NUM_SIMULATED = 240

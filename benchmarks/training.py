@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 from side_by_side import NUM_REPEATS, SHORT_RUN, Values, alternate, launch, read_training
 
-from emdenoise.config.schema import RunConfig, SimulationSettings, TrainingSettings
+from emdenoise.config.schema import RunConfig, TrainingSettings
+from emdenoise.config.simulation import SimulationSettings
 
 if TYPE_CHECKING:
     from emdenoise.dataset.record_file import RecordFile

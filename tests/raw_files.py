@@ -83,6 +83,7 @@ def write_micrographs(folder: Path, *, has_truth: bool = False, has_masks: bool 
 
 RAW_FILES: dict[str, Callable[[Path], None] | None] = {
     "graphene": None,  # simulated by the download task
+    "crystals": None,
     "em_graphene_sim": write_em_graphene_sim,
     "emps": write_emps,
     "folder": write_micrographs,

@@ -244,7 +244,7 @@ def test_simulated_images_are_the_same_each_time_and_none_of_a_run() -> None:
     assert np.array_equal(first[1].noisy, again[1].noisy)
     assert all(400 <= record.attributes["dose_e_per_angstrom2"] <= 800 for record in first)
     for options, message in (
-        ({"source": "emps"}, "source emps holds measured images and cannot simulate; graphene can"),
+        ({"source": "emps"}, "source emps holds measured images and cannot simulate; graphene and crystals can"),
         ({"source": "graphen"}, r'source is "graphen"; .*; did you mean graphene\?$'),
         ({"doze": 3}, "simulate: doze is not a setting"),
         ({"num_train": 3}, "num_train counts the images of a run; give num_images"),

@@ -4,26 +4,21 @@ One YAML file holds one `RunConfig`. Names carry their unit; conversions to the 
 the physics is written (`simulation/microscope.py`). A setting that no code reads fails a test.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from emdenoise.config.base import NetworkSettings, Settings
 from emdenoise.config.choices import EntryOf, choose_network_settings
+from emdenoise.config.simulation import CrystalSettings, PositiveRange, SimulationSettings
 from emdenoise.tables import list_entries, look_up
-
-
-def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"must be [low, high] with low ≤ high, not [{bounds[0]:g}, {bounds[1]:g}]")
-    return bounds
-
-
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Range = Annotated[tuple[float, float], AfterValidator(_check_order)]
-NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_check_order)]
-PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_check_order)]
 
 
 class DataSettings(Settings):
@@ -49,61 +44,6 @@ class DataSettings(Settings):
     """Mean counts at full intensity of Poisson noise that turns unpaired images into noisy/clean pairs [e⁻/px]."""
     signal: str | None = Field(None, min_length=1, exclude_if=lambda signal: signal is None)
     """Of files of source folder that hold several: the signal to take, such as a detector, or all of them."""
-
-
-class SimulationSettings(Settings):
-    """The specimen, microscope and detector of simulated graphene; ranges are drawn per specimen or image."""
-
-    num_train: int = Field(600, ge=1)
-    """Images for training."""
-    num_validation: int = Field(100, ge=1)
-    """Images for validation."""
-    num_test: int = Field(100, ge=1)
-    """Images for the test."""
-    images_per_specimen: int = Field(2, ge=1, le=64)
-    """Images taken of one specimen, each with a focus, dose and noise of its own."""
-    image_size_px: int = Field(256, ge=32, le=4096, multiple_of=8)
-    """Side of the square image [px]."""
-    margin_px: int = Field(16, ge=0, le=512)
-    """Border that is simulated and cut off, so that the periodic boundary is out of the picture [px]."""
-    pixel_size_angstrom: PositiveRange = (0.14, 0.17)
-    """Pixel size in the specimen [Å], uniform per specimen."""
-    defects: tuple[Literal["pristine", "vacancies", "pores", "stone_wales", "adatoms", "grain_boundary"], ...] = Field(
-        ("pristine", "vacancies", "pores", "stone_wales", "adatoms", "grain_boundary"), min_length=1
-    )
-    """Kinds of specimen, equally likely; the position in the full list is the class of the image."""
-    ripple_height_angstrom: NonNegativeRange = (0.0, 0.8)
-    """Amplitude of the ripples of the sheet [Å], uniform per specimen."""
-    ripple_wavelength_angstrom: PositiveRange = (25.0, 60.0)
-    """Wavelength of the ripples [Å], uniform per specimen."""
-    thermal_displacement_angstrom: float = Field(0.06, ge=0, le=0.5)
-    """Root mean square thermal displacement of each atom along each axis [Å]; images are averages over it."""
-    voltage_kv: float = Field(80.0, ge=20, le=1000)
-    """Accelerating voltage [kV]."""
-    spherical_aberration_um: Range = (-10.0, -2.0)
-    """Spherical aberration Cs [µm], uniform per image."""
-    defocus_scherzer: Range = (0.9, 1.2)
-    """Defocus in units of sign(Cs) √(|Cs| λ), uniform per image; near 1 atoms are bright, below 0.9 they may invert."""
-    focal_spread_angstrom: NonNegativeRange = (10.0, 30.0)
-    """1/e half-width of the focus, √2 of its standard deviations [Å], uniform per image."""
-    convergence_semiangle_mrad: float = Field(0.0, ge=0, le=10)
-    """1/e half-width of the directions of the beam [mrad], which limits spatial coherence; 0 is a parallel beam."""
-    dose_e_per_angstrom2: PositiveRange = (400.0, 8000.0)
-    """Mean dose [e⁻/Å²], log-uniform per image."""
-    beam_width_fraction: PositiveRange = (0.8, 2.0)
-    """Standard deviation of the Gaussian beam, in image sides, uniform per image."""
-    beam_offset_fraction: float = Field(0.2, ge=0, le=1)
-    """Largest distance of the beam from the image centre along each axis, in image sides."""
-    detector_mtf_at_nyquist: float = Field(1.0, ge=0, le=1)
-    """Modulation transfer function of the detector at its Nyquist frequency, along an axis; 1 is a perfect detector."""
-    dead_pixel_fraction: NonNegativeRange = (0.0, 0.002)
-    """Share of pixels that count nothing, uniform per image."""
-    readout_noise_electrons: NonNegativeRange = (0.5, 2.0)
-    """Standard deviation of the readout [e⁻], uniform per image."""
-    intensity_window: Range = (0.6, 1.4)
-    """Intensity relative to vacuum that is stored as 0 and as 1: the contrast window of all images."""
-    store_wave: bool = False
-    """Keep the complex exit wave of each record (8 bytes a pixel)."""
 
 
 class AugmentationSettings(Settings):
@@ -257,6 +197,7 @@ class RunConfig(Settings):
     """Processes that train together, each with an equal share of every batch; a launcher starts them."""
     data: DataSettings = DataSettings()
     simulation: SimulationSettings = SimulationSettings()
+    crystals: CrystalSettings = CrystalSettings()
     model: Annotated[SerializeAsAny[NetworkSettings], BeforeValidator(choose_network_settings)] = Field(
         default_factory=lambda: choose_network_settings({})
     )
@@ -287,6 +228,14 @@ class RunConfig(Settings):
         if self.data.validation_fraction + self.data.test_fraction >= 1:
             raise ValueError("data.validation_fraction and data.test_fraction leave no images for training")
         return self
+
+    @model_serializer(mode="wrap")
+    def leave_out_crystals(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the section `crystals` where no run looks at it, so that the hashes of other runs stay."""
+        sections: dict[str, Any] = serialize(self)
+        if self.data.source != "crystals" and self.crystals == CrystalSettings():
+            sections.pop("crystals", None)
+        return sections
 
     @property
     def image_size_px(self) -> int:

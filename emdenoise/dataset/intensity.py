@@ -25,6 +25,8 @@ LARGEST_STORED = 2.0**100
 BLOCK_PIXELS = 2**22
 """Pixels of a large image that are handled at once."""
 
+RANGE_IN_DEVIATIONS = 8
+"""Standard deviations of a noisy image that `choose_contrast` brings into [0, 1]."""
 MAX_EXPONENT = 126
 """Of the factor of a scale, which is a float32: an image of smaller values than 2⁻¹²⁶ does not fill [0, 1]."""
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -155,6 +157,42 @@ def choose_window(image: RowImage, window: tuple[float, float], *, name: str) ->
             "relative to vacuum; undo the subtraction of the background."
         )
     return IntensityScale.from_window(window[0] * mean, window[1] * mean)
+
+
+def choose_contrast(image: RowImage) -> IntensityScale:
+    """Choose the scale of a noisy image from its mean and standard deviation, without its tails.
+
+    The mean is stored near 0.5, and 0 and 1 are some four standard deviations away. So gain and offset of the detector
+    drop out, and a faint pattern on a bright ground is stored as large as one on a dark ground. The factor is a power
+    of two, and the offset a multiple of a sixteenth of the range, so that counts come back to the bit.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).poisson(100, (64, 64)).astype(np.float32)
+    >>> choose_contrast(image) == choose_contrast(image)
+    True
+    >>> scale = choose_contrast(image)
+    >>> bool(abs(scale.apply(image).mean() - 0.5) < 0.04), scale.scale
+    (True, 0.015625)
+    """
+    low, high, largest = _find_tails(partial(_read_values, image))
+    num_pixels = image.shape[0] * image.shape[1]
+    middle = (low + high) / 2
+    mean = middle + sum(_sum_clipped(block, low, high, middle, 1) for block in _read_values(image)) / num_pixels
+    variance = sum(_sum_clipped(block, low, high, mean, 2) for block in _read_values(image)) / num_pixels
+    if not variance > SMALLEST_RANGE**2:  # hardly any pixel has counted
+        return _make_scale(min(0.0, low), high, largest)
+    exponent = min(round(-math.log2(RANGE_IN_DEVIATIONS * math.sqrt(variance))), MAX_EXPONENT)
+    if (largest - low) * 2.0**exponent > LARGEST_STORED:
+        return _make_scale(min(0.0, low), high, largest)
+    scale = math.ldexp(1.0, exponent)
+    step = 1 / (16 * scale)
+    return IntensityScale(float(np.float32(round((mean - 0.5 / scale) / step) * step)), scale)
+
+
+def _sum_clipped(block: FloatImage, low: float, high: float, middle: float, power: int) -> float:
+    """Sum a power of the distances from the middle, in double precision."""
+    return float(((np.clip(block, low, high).astype(np.float64) - middle) ** power).sum())
 
 
 def _read_values(image: RowImage) -> Iterator[FloatImage]:

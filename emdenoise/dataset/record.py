@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emdenoise.arrays import FloatImage
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.intensity import IntensityScale, RowImage
 from emdenoise.progress import Progress
 
@@ -19,6 +19,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 VACUUM, LATTICE, DEFECT = 0, 1, 2
 MASK_LABELS = {"vacuum": VACUUM, "lattice": LATTICE, "defect": DEFECT}
 """Labels of `Record.mask` for simulated graphene."""
+CRYSTAL_KINDS = ("slab", "particles", "grain_boundary", "amorphous", "low_magnification", "empty")
+"""Classes of whole images of source crystals; a class is the place in this list."""
 PARTICLE_LABEL = "particle"
 """Name of the label that is separated into particles (`evaluation/particles.py`)."""
 UNKNOWN_CLASS = -1
@@ -92,8 +94,11 @@ class Source:
         Whether a download needs a network, unless it has a mirror.
     find_pixel_size : callable
         ``(config) -> (low, high)``: between which pixel sizes the images are [Å]; None where nobody knows.
+    simulation_section : str or None
+        Section of the parameters file that says what is simulated and how many images; None where none are.
     simulate : callable or None
-        ``(settings, seed, num_images) -> records`` that no split has; None where images cannot be simulated.
+        ``(settings, seed, num_images) -> records`` that no split has, with the settings of that section; None where
+        images cannot be simulated.
     simulate_part : callable or None
         ``(config, raw_dir, part, num_parts, progress) -> line``: simulates a part of the training images, which
         `download` then need not simulate, and returns what it did; None where images cannot be simulated.
@@ -112,5 +117,6 @@ class Source:
     find_window: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
     needs_network: bool = False
     find_pixel_size: Callable[[RunConfig], tuple[float, float] | None] = lambda config: None
-    simulate: Callable[[SimulationSettings, int, int], Iterable[Record]] | None = None
+    simulation_section: str | None = None
+    simulate: Callable[[Any, int, int], Iterable[Record]] | None = None
     simulate_part: Callable[[RunConfig, Path, int, int, Progress], str] | None = None

@@ -100,7 +100,7 @@ def find_reach(num_scales: int) -> int:
     Examples
     --------
     >>> find_reach(1)
-    7
+    4
     """
     reaches = []
     for pixel in range(2**num_scales):

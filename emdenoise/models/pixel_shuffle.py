@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -32,9 +33,10 @@ class PixelShuffle(_Shuffle):
     """Undo `PixelUnshuffle`."""
 
     def call(self, cells: Any) -> Any:
-        """(batch, height, width, side² · channels) → (batch, side · height, side · width, channels)."""
-        side = self.side_px
-        _, height, width, depth = ops.shape(cells)
-        pixels = ops.reshape(cells, (-1, height, width, side, side, depth // side**2))
-        pixels = ops.transpose(pixels, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(pixels, (-1, side * height, side * width, depth // side**2))
+        """(batch, height, width, side² · channels) → (batch, side · height, side · width, channels).
+
+        A transposed convolution by ones and zeros: no size of an image stands in the graph, which engines read.
+        """
+        side, depth = self.side_px, cells.shape[-1]
+        kernel = np.eye(depth, dtype="float32").reshape(side, side, depth // side**2, depth)
+        return ops.conv_transpose(cells, ops.cast(kernel, cells.dtype), strides=side, padding="valid")

@@ -246,7 +246,7 @@ def draw_matrices(
     """
     low, high = (function([function(matrix) for matrix in matrices.values()]) for function in (np.nanmin, np.nanmax))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.2 + 2.9 * len(matrices), 4.2), layout="constrained")
+        figure = Figure(figsize=(2.2 + 2.9 * len(matrices), 4.8), layout="constrained")
         axes = figure.subplots(1, len(matrices), squeeze=False)[0]
         for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
             scores = axis.imshow(matrix, cmap="viridis", vmin=low, vmax=high)

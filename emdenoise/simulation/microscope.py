@@ -35,6 +35,12 @@ class Optics:
     convergence_semiangle_mrad : float
         1/e half-width of the directions from which the beam arrives, √2 of their standard deviations along an axis, as
         abTEM's angular spread [mrad]; 0 is a parallel beam.
+    astigmatism_angstrom : float
+        Twofold: by how much the focus differs from its mean in the direction of `astigmatism_deg` [Å]; abTEM's C12.
+    astigmatism_deg : float
+        From the axis of the rows to that of the columns [deg].
+    aperture_mrad : float
+        Semi-angle of the objective aperture, whose edge is sharp [mrad].
     """
 
     voltage_kv: float
@@ -42,6 +48,9 @@ class Optics:
     spherical_aberration_um: float
     focal_spread_angstrom: float
     convergence_semiangle_mrad: float = 0.0
+    astigmatism_angstrom: float = 0.0
+    astigmatism_deg: float = 0.0
+    aperture_mrad: float = float("inf")
 
 
 def configure_abtem() -> None:
@@ -115,22 +124,40 @@ def form_image(exit_wave: abtem.Waves, optics: Optics) -> FloatImage:
     ndarray of float32, shape (num_pixels, num_pixels)
         Intensity relative to vacuum.
     """
-    array = exit_wave.ensure_reciprocal_space().array
-    num_pixels = len(array)
-    distances = np.minimum(np.arange(num_pixels), num_pixels - np.arange(num_pixels))  # of each pixel from frequency 0
-    frequencies = np.fft.fftfreq(num_pixels, exit_wave.sampling[0])[: num_pixels // 2 + 1]
-    transfer = _compute_transfer(np.abs(frequencies).astype(np.float32), optics)
-    # Not `array * …`: NumPy would swap the factors where the second is a nameless array, and bits would change.
-    image: FloatImage = abs2(ifft2(np.multiply(array, transfer[np.ix_(distances, distances)])))
+    return image_spectrum(exit_wave.ensure_reciprocal_space().array, exit_wave.sampling[0], optics)
+
+
+def image_spectrum(spectrum: npt.NDArray[np.complex64], sampling_angstrom: float, optics: Optics) -> FloatImage:
+    """Image an exit wave, as `form_image`, that is given by its Fourier transform.
+
+    Parameters
+    ----------
+    spectrum : ndarray of complex64, shape (num_pixels, num_pixels)
+        Of the wave whose modulus is 1 in vacuum.
+    sampling_angstrom : float
+        Pixel size of the wave [Å].
+    optics : Optics
+    """
+    num_pixels = len(spectrum)
+    frequencies = np.fft.fftfreq(num_pixels, sampling_angstrom)
+    if optics.astigmatism_angstrom:
+        transfer = compute_transfer(frequencies.astype(np.float32), optics)
+    else:  # the four quadrants are alike
+        distances = np.minimum(np.arange(num_pixels), num_pixels - np.arange(num_pixels))  # of pixels from frequency 0
+        quadrant = np.abs(frequencies[: num_pixels // 2 + 1]).astype(np.float32)
+        transfer = compute_transfer(quadrant, optics)[np.ix_(distances, distances)]
+    # Not `spectrum * …`: NumPy would swap the factors where the second is a nameless array, and bits would change.
+    image: FloatImage = abs2(ifft2(np.multiply(spectrum, transfer)))
     return image
 
 
-def _compute_transfer(frequencies: npt.NDArray[np.float32], optics: Optics) -> npt.NDArray[np.complex64]:
-    """Compute one quadrant of the transfer function, whose four are alike; the same bits as abTEM's for all of them.
+def compute_transfer(frequencies: npt.NDArray[np.float32], optics: Optics) -> npt.NDArray[np.complex64]:
+    """Compute the transfer function for some frequencies along both axes; the same bits as abTEM's.
 
     Kirkland, Advanced Computing in Electron Microscopy, chapter 3 (doi:10.1007/978-3-030-33260-0); frequencies are
     those of an axis [1/Å]. The spatial envelope is exp(-(π α_s / λ)² (C₃₀ α³ - Δf α)²): a beam that is tilted
     by β shifts what frequency α / λ contributes by β times the slope of the path; α_s is the tilt where it is 1/e.
+    The slope is taken without astigmatism.
     """
     wavelength = energy2wavelength(optics.voltage_kv * 1e3)
     angles = np.sqrt(frequencies[:, None] ** 2 + frequencies**2) * np.float32(wavelength)
@@ -142,5 +169,10 @@ def _compute_transfer(frequencies: npt.NDArray[np.float32], optics: Optics) -> n
     if optics.convergence_semiangle_mrad > 0:
         slope = angles**3 * np.float32(spherical_aberration_angstrom) - angles * np.float32(optics.defocus_angstrom)
         envelope *= np.exp(-((np.float32(np.pi / wavelength * optics.convergence_semiangle_mrad * 1e-3) * slope) ** 2))
+    if optics.astigmatism_angstrom:
+        azimuths = np.arctan2(frequencies, frequencies[:, None]) - np.float32(np.deg2rad(optics.astigmatism_deg))
+        path = path + angles**2 * np.cos(2 * azimuths) * np.float32(optics.astigmatism_angstrom / 2)
+    if np.isfinite(optics.aperture_mrad):
+        envelope = np.where(angles <= optics.aperture_mrad * 1e-3, envelope, np.float32(0))
     transfer: npt.NDArray[np.complex64] = complex_exponential(np.float32(-2 * np.pi / wavelength) * path) * envelope
     return transfer

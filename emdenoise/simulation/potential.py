@@ -76,16 +76,16 @@ class ThermalProjection(ScatteringFactorProjectionIntegrals):
         for number in np.unique(atoms.numbers):
             points = atoms.positions[atoms.numbers == number, :2] / sampling
             factors = self.get_scattering_factor(chemical_symbols[number], gpts, sampling, device)
-            spectrum += fft2(_spread(points, gpts).astype(np.complex64), overwrite_x=True) * factors
+            spectrum += fft2(spread_points(points, gpts).astype(np.complex64), overwrite_x=True) * factors
         rows, columns = (
-            self._compute_gain(np.fft.fftfreq(num_pixels), pixel_size).astype(np.float32)
+            self.compute_gain(np.fft.fftfreq(num_pixels), pixel_size).astype(np.float32)
             for num_pixels, pixel_size in zip(gpts, sampling, strict=True)
         )
         spectrum *= rows[:, None] * columns
         potential: npt.NDArray[np.float32] = ifft2(spectrum, overwrite_x=True).real
         return potential
 
-    def _compute_gain(self, frequencies: npt.NDArray[np.floating], pixel_size: float) -> npt.NDArray[np.floating]:
+    def compute_gain(self, frequencies: npt.NDArray[np.floating], pixel_size: float) -> npt.NDArray[np.floating]:
         """Compute the Debye-Waller factor along an axis, take off the blur of the spline, and divide by the pixel size.
 
         Frequencies are in cycles per pixel.
@@ -95,7 +95,9 @@ class ThermalProjection(ScatteringFactorProjectionIntegrals):
         return gain
 
 
-def _spread(points: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+def spread_points(
+    points: npt.NDArray[np.float64], shape: tuple[int, int], amounts: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64]:
     """Share each point [px] among 4 × 4 pixels of a periodic grid, by cubic B-splines around it.
 
     The blur is the same wherever a point lies between pixels, but for frequencies that no image here has: that of the
@@ -109,6 +111,8 @@ def _spread(points: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDAr
         near = 1 - far
         weights.append(np.stack([near**3, 4 - 3 * far**2 * (1 + near), 4 - 3 * near**2 * (1 + far), far**3], 1) / 6)
         places.append((corners[:, axis, None] + steps) % num_pixels)
+    if amounts is not None:  # of each point; else 1
+        weights[0] = weights[0] * amounts[:, None]
     flat = places[0][:, :, None] * shape[1] + places[1][:, None, :]
     shares = weights[0][:, :, None] * weights[1][:, None, :]
     density = np.bincount(flat.ravel(), weights=shares.ravel(), minlength=shape[0] * shape[1])

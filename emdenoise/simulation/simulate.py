@@ -4,7 +4,7 @@ Atoms come from `specimens`, the image from `microscope`, the noise from `detect
 here they become records. What comes out depends on the recipe alone (`sources/graphene.py:hash_recipe`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +14,8 @@ import abtem
 import numpy as np
 from abtem.core.energy import energy2wavelength
 
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale
 from emdenoise.dataset.record import Record, Split
 from emdenoise.files.worker import WorkerPool
@@ -225,8 +226,25 @@ def simulate_records(
     """Simulate the records of these numbers of a stream, which is a split or, for images of no split, another name."""
     if not numbers:
         return
-    size = settings.images_per_specimen
     simulate = partial(simulate_specimen, settings, seed, stream)
+    yield from simulate_numbers(simulate, settings.images_per_specimen, numbers, pool)
+
+
+def simulate_numbers(
+    simulate: Callable[[int], list[Record]], size: int, numbers: range, pool: Executor | None = None
+) -> Iterator[Record]:
+    """Simulate the records of these numbers, `size` of each specimen, in order.
+
+    Parameters
+    ----------
+    simulate : callable
+        Gives all records of the specimen of a number; processes can take it over.
+    size : int
+        Images of a specimen.
+    numbers : range
+        At least one.
+    pool : concurrent.futures.Executor or None
+    """
     specimens = range(numbers.start // size, -(-numbers.stop // size))
     groups = pool.map(simulate, specimens, chunksize=4) if pool else map(simulate, specimens)
     before = specimens.start * size

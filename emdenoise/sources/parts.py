@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from emdenoise.config.schema import SimulationSettings
+from emdenoise.config.simulation import CrystalSettings, SimulationSettings
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.errors import DataError, SettingsError, explain_os_errors
@@ -25,12 +25,12 @@ Simulate = Callable[[range], Iterable[Record]]
 """Simulates the training records of these numbers."""
 
 
-def split_records(settings: SimulationSettings, part: int, num_parts: int) -> range:
+def split_records(settings: SimulationSettings | CrystalSettings, part: int, num_parts: int) -> range:
     """Find the numbers of the training records that a part holds; parts do not cut a specimen.
 
     Parameters
     ----------
-    settings : SimulationSettings
+    settings : SimulationSettings or CrystalSettings
     part : int
         From 1 to `num_parts`.
     num_parts : int
@@ -117,16 +117,19 @@ class Parts:
 
     Attributes
     ----------
-    settings : SimulationSettings
+    settings : SimulationSettings or CrystalSettings
     recipe : str
-        From `sources/graphene.py:hash_recipe`.
+        SHA-256 of what decides the images.
     folder : Path
         Gets a folder for each part.
+    source : str
+        For messages.
     """
 
-    settings: SimulationSettings
+    settings: SimulationSettings | CrystalSettings
     recipe: str
     folder: Path
+    source: str = "graphene"
 
     def find(self, part: int, num_parts: int) -> Part:
         """Find where a part is or shall be; raises `SettingsError` if there is no such part."""
@@ -162,7 +165,9 @@ class Parts:
             position, num_used, num_read = part.numbers.stop, num_used + 1, num_read + part.numbers.stop - first
         yield from simulate(range(position, self.settings.num_train))
         if self.folder.exists():
-            progress.say(f"graphene train: {num_read} of {self.settings.num_train} images are from {num_used} parts.")
+            progress.say(
+                f"{self.source} train: {num_read} of {self.settings.num_train} images are from {num_used} parts."
+            )
 
     def remove(self) -> None:
         """Remove all parts, once the records are together."""

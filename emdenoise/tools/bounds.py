@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emdenoise.config.schema import RunConfig
+from emdenoise.config.simulation import CrystalSettings, SimulationSettings
 from emdenoise.errors import StorageError, explain_os_errors
 from emdenoise.sources import SOURCES
 
@@ -34,16 +35,17 @@ def list_excesses(config: RunConfig, num_specimens: int) -> Iterator[str]:
     num_specimens : int
         Of the test.
     """
-    simulation, evaluation = config.simulation, config.evaluation
+    evaluation = config.evaluation
     num_draws = evaluation.num_resamples * num_specimens
     asked: dict[str, tuple[float, float]] = {
         "evaluation.num_resamples × specimens": (num_draws, MAX_DRAWS),
         "evaluation.num_tuning_images": (evaluation.num_tuning_images, MAX_TUNING_IMAGES),
         "evaluation.num_latency_images": (evaluation.num_latency_images, MAX_LATENCY_IMAGES),
     }
-    if SOURCES[config.data.source].simulate is not None:
+    simulation = find_simulation(config)
+    if simulation is not None:
         num_images = count_images(config)
-        side_px = simulation.image_size_px + 2 * simulation.margin_px
+        side_px = simulation.simulated_side_px
         area = num_images * (side_px * simulation.pixel_size_angstrom[1]) ** 2
         asked |= {
             "simulated images": (num_images, MAX_IMAGES),
@@ -55,9 +57,18 @@ def list_excesses(config: RunConfig, num_specimens: int) -> Iterator[str]:
             yield f"asks for {found:.9g} {what}; a judge makes at most {most:.9g}"
 
 
+def find_simulation(config: RunConfig) -> SimulationSettings | CrystalSettings | None:
+    """Find the settings of what is simulated for a run; None where nothing is."""
+    section = SOURCES[config.data.source].simulation_section
+    settings: SimulationSettings | CrystalSettings | None = None if section is None else getattr(config, section)
+    return settings
+
+
 def count_images(config: RunConfig) -> int:
     """Count the images that are simulated for a run."""
-    simulation = config.simulation
+    simulation = find_simulation(config)
+    if simulation is None:
+        return 0
     return simulation.num_train + simulation.num_validation + simulation.num_test
 
 
@@ -69,12 +80,13 @@ def check_room(config: RunConfig, folder: Path) -> None:
     StorageError
         If they do not, or the folder cannot be read.
     """
-    if SOURCES[config.data.source].simulate is None:
+    simulation = find_simulation(config)
+    if simulation is None:
         return
     with explain_os_errors(folder):
         free = shutil.disk_usage(folder).free
-    of_wave = BYTES_PER_PIXEL_OF_WAVE if config.simulation.store_wave else 0
-    needed = count_images(config) * config.simulation.image_size_px**2 * (BYTES_PER_PIXEL + of_wave)
+    of_wave = BYTES_PER_PIXEL_OF_WAVE if simulation.store_wave else 0
+    needed = count_images(config) * simulation.image_size_px**2 * (BYTES_PER_PIXEL + of_wave)
     if needed > max(free, MANY_BYTES):
         raise StorageError(
             f"the images of the package need {needed / 2**30:.3g} GiB, {folder.name} has {free / 2**30:.3g} GiB free; "

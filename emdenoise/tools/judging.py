@@ -158,7 +158,8 @@ def _judge_settings(run: SubmittedRun, package: Package, workload: Workload) -> 
     tested = run.records["test"]
     for task, record in run.records.items():
         # A study makes its images once, with the settings of its first run.
-        sections = ("data", "simulation") if task in ("download", "preprocess") else tuple(tested.settings)
+        of_images = SOURCES[config.data.source].settings_sections
+        sections = of_images if task in ("download", "preprocess") else tuple(tested.settings)
         if any(record.settings.get(section) != tested.settings.get(section) for section in sections):
             yield f"{task} ran with other settings than test"
         if record.emdenoise_version != package.emdenoise_version:

@@ -24,9 +24,10 @@ def simulate_part(
     config = load_config(parameters_file, changes)
     simulate = SOURCES[config.data.source].simulate_part
     if simulate is None:
-        known = " and ".join(name for name, source in SOURCES.items() if source.simulate_part is not None)
+        known = " or ".join(name for name, source in SOURCES.items() if source.simulate_part is not None)
         raise SettingsError(
-            f"{parameters_file.name}: source {config.data.source} is not simulated, {known} is; run the download task."
+            f"{parameters_file.name}: source {config.data.source} is not simulated; take {known}, or run the download "
+            "task."
         )
     with explain_os_errors(raw_data_dir):
         raw_data_dir.mkdir(parents=True, exist_ok=True)

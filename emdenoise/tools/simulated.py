@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from emdenoise.config.loading import check_settings
-from emdenoise.config.schema import SimulationSettings
+from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record import Record
 from emdenoise.errors import SettingsError
 from emdenoise.sources import SOURCES
@@ -20,21 +20,21 @@ def simulate(source: str = "graphene", *, num_images: int, seed: int = 0, **sett
     Parameters
     ----------
     source : str
-        A source that simulates: ``"graphene"``.
+        A source that simulates: ``"graphene"`` or ``"crystals"``.
     num_images : int
-        Two images show one specimen, unless you set `images_per_specimen`.
+        Two images of graphene, and four of a crystal, show one specimen, unless you set `images_per_specimen`.
     seed : int
         Another seed gives other images; the same one gives the same images, on every machine up to rounding.
     **settings
-        Settings of the section ``simulation`` of a parameters file, such as ``image_size_px=128`` or
-        ``dose_e_per_angstrom2=(400, 800)``.
+        Settings of the section of the source in a parameters file, ``simulation`` for graphene and ``crystals`` for
+        crystals, such as ``image_size_px=128`` or ``dose_e_per_angstrom2=(400, 800)``.
 
     Returns
     -------
     list of Record
-        `record.images` has ``noisy`` and ``clean``, float32 in [0, 1] of the contrast window, and ``mask``, uint8
-        labels, each (height, width). `record.atoms` are the positions of the atoms [px], `record.attributes` the
-        conditions, such as ``pixel_size_angstrom``.
+        `record.images` has ``noisy`` and ``clean``, float32 in [0, 1] of the contrast window, and for graphene
+        ``mask``, uint8 labels, each (height, width), and `record.atoms`, the positions of the atoms [px].
+        `record.attributes` are the conditions, such as ``pixel_size_angstrom``.
 
     Raises
     ------
@@ -48,11 +48,11 @@ def simulate(source: str = "graphene", *, num_images: int, seed: int = 0, **sett
     (['extra image 0', 'extra image 1'], (32, 32))
     """
     try:
-        make = look_up("sources", source).simulate
+        entry = look_up("sources", source)
     except ValueError as error:
         raise SettingsError(f"source {error}" if str(error).endswith("?") else f"source {error}.") from error
-    if make is None:
-        known = " and ".join(name for name, entry in SOURCES.items() if entry.simulate is not None)
+    if entry.simulate is None:
+        known = " and ".join(name for name, other in SOURCES.items() if other.simulate is not None)
         raise SettingsError(f"source {source} holds measured images and cannot simulate; {known} can.")
     counts = sorted({"num_train", "num_validation", "num_test"} & set(settings))
     if counts:
@@ -60,4 +60,5 @@ def simulate(source: str = "graphene", *, num_images: int, seed: int = 0, **sett
     if num_images < 1 or not 0 <= seed < 2**31:
         raise SettingsError(f"num_images is {num_images} and seed {seed}; they must be at least 1 and 0.")
     values = {name: value.tolist() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    return list(make(check_settings(values, SimulationSettings, "simulate"), seed, num_images))
+    kind = type(getattr(RunConfig(), entry.simulation_section))
+    return list(entry.simulate(check_settings(values, kind, "simulate"), seed, num_images))

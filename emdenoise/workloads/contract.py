@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from emdenoise.config.schema import DataSettings, RunConfig, SimulationSettings, TrainingSettings
+from emdenoise.config.schema import DataSettings, RunConfig, TrainingSettings
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.whole_images import ShownRecords

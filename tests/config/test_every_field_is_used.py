@@ -58,6 +58,10 @@ class Reader(ast.NodeVisitor):
                 found = self.name_classes(ast.unparse(node.annotation))
                 if found:
                     self.types[node.arg] = found
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):  # attributes of dataclasses
+                found = self.name_classes(ast.unparse(node.annotation))
+                if found:
+                    self.types[f"self.{node.target.id}"] = found
         for _ in range(2):
             for node in ast.walk(tree):
                 if isinstance(node, ast.Assign):

@@ -253,7 +253,7 @@ def test_a_report_of_labels_shows_outlines_particles_and_sizes(
 ) -> None:
     folder = write_run(*ALL_TASKS)
     record = read_record(folder, "test")
-    test = replace(record, results=record.results | {"label_names": ["background", "particle"]})
+    test = record.model_copy(update={"results": record.results | {"label_names": ["background", "particle"]}})
     mask = np.pad(np.ones((6, 6), np.uint8), 8)
     images = {"noisy": mask.astype(np.float32), "gaussian": mask, "median": mask, "network": mask, "mask": mask}
     tally = ParticleTally()

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import constants
 
-from emdenoise.config.schema import SimulationSettings
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.microscope import Optics, compute_exit_wave, configure_abtem, form_image
 from emdenoise.simulation.potential import ThermalProjection

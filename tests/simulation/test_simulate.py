@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.dataset.intensity import IntensityScale
 from emdenoise.dataset.record import DEFECT, LATTICE, VACUUM, Record
 from emdenoise.seeding import make_generator

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emdenoise.cli import main
-from emdenoise.config.schema import RunConfig, SimulationSettings
+from emdenoise.config.schema import RunConfig
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.dataset.record import Record
 from emdenoise.errors import SettingsError, StorageError
 from emdenoise.files.atomic import hash_file
@@ -253,7 +254,7 @@ def test_the_command_takes_a_part_and_says_what_is_wrong_in_one_line(
     assert call(tmp_path, logs_of_one_command, settings, "--part=one").exit_code == 2
     result = call(tmp_path, logs_of_one_command, {"division": "open", "data": {"source": "emps"}})
     assert result.exit_code == SettingsError.exit_code
-    assert "source emps is not simulated, graphene is; run the download task.\n" in result.stderr
+    assert "source emps is not simulated; take graphene or crystals, or run the download task.\n" in result.stderr
 
 
 @pytest.mark.long

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emdenoise.config.schema import SimulationSettings
+from emdenoise.config.simulation import SimulationSettings
 from emdenoise.evaluation.baselines import Examples, filters, fourier
 from emdenoise.evaluation.baselines.contract import OfDetectorImage
 from emdenoise.evaluation.baselines.filters import Filter, TunedFilter
