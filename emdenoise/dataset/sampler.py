@@ -207,10 +207,9 @@ class Sampler:
         changes = self._settings.augmentation
         if changes is None:
             return
-        indices, own, _ = self._start(epoch, step)
-        first = epoch * self.num_items + step * self._settings.batch_size
-        for place, number in enumerate(range(first, first + len(indices))[own]):
-            rng = make_generator(self._seed, "intensity", number)
+        batch = range(self.num_items)[step * self._settings.batch_size :][: self._settings.batch_size]
+        for place, number in enumerate(batch[self._group.find_share(len(batch))]):
+            rng = make_generator(self._seed, "intensity", epoch * self.num_items + number)
             for name, stack in stacks.items():
                 if FIELDS[name].kind == "intensity":
                     stack[place] = augment(stack[place], changes, rng)
