@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from emdenoise.arrays import FloatImage, Mask
 from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
-from emdenoise.evaluation.baselines.features import compute_features, turn_by_border
+from emdenoise.evaluation.baselines.features import compute_features, invert_by_border
 from emdenoise.evaluation.baselines.views import (
     LEAST_GAIN,
     TuningImages,
@@ -44,18 +44,20 @@ RANDOM_STATE = 0
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to an image before its pixels are classified: see `compute_features`, `turn_by_border`."""
+    """What is done to an image before its pixels are classified: see `compute_features`, `invert_by_border`."""
 
     flatten_px: float | None
-    is_turned: bool
+    is_border_low: bool
 
 
-PREPARATIONS = [Preparation(flatten_px, is_turned) for is_turned, flatten_px in product((False, True), FLATTEN_PX)]
+PREPARATIONS = [
+    Preparation(flatten_px, is_border_low) for is_border_low, flatten_px in product((False, True), FLATTEN_PX)
+]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen of a classifier on images it has not seen: see the tables above, and `Learner`."""
+    """What is chosen for a classifier on images that it has not seen: see the tables above, and `Learner`."""
 
     preparation: Preparation
     size: int
@@ -137,8 +139,8 @@ class PixelSegmenter:
             return np.full(image.shape, self.frequent_label, np.uint8)
         preparation = self.choice.preparation
         features = compute_features(repair(image, self.black_level), preparation.flatten_px)
-        if preparation.is_turned:
-            features = turn_by_border(features, image.shape)
+        if preparation.is_border_low:
+            features = invert_by_border(features, image.shape)
         probabilities = predict_probabilities(self.classifier, features, image.shape, len(self.frequencies))
         predicted_mask = choose_labels(probabilities, self.frequencies, self.choice.prior_exponent)
         return drop_spots(predicted_mask, self.choice.smallest_px, self.frequent_label)
@@ -147,10 +149,10 @@ class PixelSegmenter:
         """Say in words what was chosen."""
         flatten_px = self.choice.preparation.flatten_px
         beam = "beam left in" if flatten_px is None else f"beam flattened over {flatten_px:g} px"
-        turned = ", the border low" if self.choice.preparation.is_turned else ""
+        polarity = ", polarity from the border" if self.choice.preparation.is_border_low else ""
         return (
-            f"{beam}{turned}; {self.learner.description.format(self.choice.size)}; labels weighted by their frequency "
-            f"to the power {self.choice.prior_exponent:g}; spots below {self.choice.smallest_px} px dropped"
+            f"{beam}{polarity}; {self.learner.description.format(self.choice.size)}; labels weighted by their "
+            f"frequency to the power {self.choice.prior_exponent:g}; spots below {self.choice.smallest_px} px dropped"
         )
 
 
@@ -187,9 +189,9 @@ GRADIENT_BOOSTING = Learner("50 rounds of trees with {} leaves", _make_boosting,
 
 
 def fit_classifier(learner: Learner, examples: Examples) -> FittedMethod:
-    """Fit to the images that the network learned from; choose everything around it on the examples.
+    """Fit a classifier to the images that the network learned from, and choose everything else on the examples.
 
-    Without such images it learns from the examples, and what is around it is chosen with classifiers that have not seen
+    Without such images it learns from the examples, and everything else is chosen with classifiers that have not seen
     the image in question. The preparation is chosen with the first size, then the size with this preparation.
     """
     images = prepare_images(examples)
@@ -232,7 +234,7 @@ def _prepare(image: FloatImage, preparations: Sequence[Preparation]) -> Iterator
         features = compute_features(image, flatten_px)
         for one in preparations:
             if one.flatten_px == flatten_px:
-                yield one, turn_by_border(features, image.shape) if one.is_turned else features
+                yield one, invert_by_border(features, image.shape) if one.is_border_low else features
 
 
 def _try_out(
@@ -240,7 +242,7 @@ def _try_out(
 ) -> dict[Choice, float]:
     """Score candidates with every weight of the labels and every smallest spot, image by image.
 
-    Classifiers of images that they have seen are scored by those that have seen the other half only.
+    Where classifiers learn from the images that score them, each half is scored by those that learned from the other.
     """
     middle = (len(images.noisy) + 1) // 2  # images of one specimen stay together
     learned_from = [slice(middle, None), slice(middle)] if is_seen else [slice(None)]
@@ -258,14 +260,19 @@ def _try_out(
                     dropped = drop_spots(labels, smallest_px, pixels.frequent_label)
                     score = score_masks(dropped[None], mask[None], label_names)["dice"][0]
                     dice.setdefault(replace(one, prior_exponent=exponent, smallest_px=smallest_px), []).append(score)
-    return {one: float(np.mean(values)) - LEAST_GAIN * one.preparation.is_turned for one, values in dice.items()}
+    return {one: float(np.mean(values)) - LEAST_GAIN * one.preparation.is_border_low for one, values in dice.items()}
 
 
 def fit_pixels(learner: Learner, choice: Choice, pixels: Pixels, images: slice) -> Any:
     """Fit a classifier to the pixels of some images, all labels weighing the same."""
+    from sklearn.dummy import DummyClassifier
+
     features = np.concatenate(pixels.features[choice.preparation][images])
+    labels = np.concatenate(pixels.labels[images])
+    has_several_labels = bool(np.any(labels != labels[0]))
+    classifier = learner.make(choice.size) if has_several_labels else DummyClassifier()  # boosting needs two labels
     with _on_one_thread():
-        return learner.make(choice.size).fit(features, np.concatenate(pixels.labels[images]))
+        return classifier.fit(features, labels)
 
 
 def predict_probabilities(

@@ -65,7 +65,7 @@ def _describe_scale(image: FloatImage, scale_px: float) -> list[FloatImage]:
     return [smoothed, gradient, *curvatures, curvatures[0] + curvatures[1], *orientations]
 
 
-def turn_by_border(features: FloatImage, shape: tuple[int, ...]) -> FloatImage:
+def invert_by_border(features: FloatImage, shape: tuple[int, ...]) -> FloatImage:
     """Give the features of the negative of an image where most of its border is high; see `is_border_high`.
 
     Parameters
@@ -84,7 +84,7 @@ def turn_by_border(features: FloatImage, shape: tuple[int, ...]) -> FloatImage:
     >>> dark_square = np.ones((32, 32), np.float32)
     >>> dark_square[8:24, 8:24] = 0
     >>> features = [compute_features(image, None) for image in (dark_square, -dark_square)]
-    >>> bool(np.allclose(turn_by_border(features[0], (32, 32)), features[1], atol=1e-5))
+    >>> bool(np.allclose(invert_by_border(features[0], (32, 32)), features[1], atol=1e-5))
     True
     """
     smoothed = features[:, NUM_OF_SCALE * POLARITY_SCALE].reshape(shape)

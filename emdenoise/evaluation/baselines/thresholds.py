@@ -137,8 +137,10 @@ def split_regions(feature: FloatImage, num_regions: int, offset: float | None) -
 
 def _list_views(flattenings: Sequence[float | None], blocks: Sequence[int | None]) -> Iterator[View]:
     maps = [*((smooth_px, None) for smooth_px in SMOOTHINGS_PX), *TEXTURES_PX]
-    for is_turned, flatten_px, (smooth_px, texture_px), block_px in product((False, True), flattenings, maps, blocks):
-        yield View(flatten_px, smooth_px, texture_px, block_px, is_turned)
+    for is_border_low, flatten_px, (smooth_px, texture_px), block_px in product(
+        (False, True), flattenings, maps, blocks
+    ):
+        yield View(flatten_px, smooth_px, texture_px, block_px, is_border_low)
 
 
 def _choose_threshold(
@@ -156,7 +158,7 @@ def _choose_threshold(
             for is_by_area in (False, True):
                 scores = score_assignments(_sort_by_area(counts) if is_by_area else counts, assignments)
                 index = int(scores.argmax())
-                score = scores[index] - LEAST_GAIN * view.is_turned
+                score = scores[index] - LEAST_GAIN * view.is_border_low
                 if score > best[0]:
                     labels = tuple(assignments[index].tolist())
                     fixed = (images.black_level, images.frequent_label)

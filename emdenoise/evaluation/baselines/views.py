@@ -17,8 +17,8 @@ TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0
 BORDER_PX = 4
 """Width of the border that the polarity is decided from [px]."""
 LEAST_GAIN = 0.01
-"""Turning the polarity of each image by its border must gain more than this in Dice; a border that shows as much of one
-region as of another tells nothing."""
+"""What deciding the polarity of each image from its border must gain in Dice: a border that shows as much of one region
+as of another tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ class View:
         Length over which the strength of the texture is measured [px]; None takes the intensity.
     block_px : int or None
         Block whose weighted mean is taken off [px]; None takes off nothing.
-    is_turned : bool
-        Whether the quantity is turned so that most of the border is low; see `is_border_high`.
+    is_border_low : bool
+        Whether the quantity changes its sign where most of the border is high; see `is_border_high`.
     """
 
     flatten_px: float | None
     smooth_px: float
     texture_px: float | None
     block_px: int | None = None
-    is_turned: bool = False
+    is_border_low: bool = False
 
     def compute(self, image: FloatImage) -> FloatImage:
         """Compute the quantity of a repaired image, both of shape (height, width)."""
@@ -111,7 +111,7 @@ class View:
             feature = gaussian_filter(image, self.smooth_px)
         else:
             feature = measure_texture(image, self.smooth_px, self.texture_px)
-        if self.is_turned and is_border_high(feature):
+        if self.is_border_low and is_border_high(feature):
             feature = -feature
         if self.block_px is None:
             return feature
@@ -122,10 +122,10 @@ class View:
     def describe(self) -> str:
         """Say in words what is computed."""
         beam = "beam left in" if self.flatten_px is None else f"beam flattened over {self.flatten_px:g} px"
-        turned = ", the border low" if self.is_turned else ""
+        polarity = ", polarity from the border" if self.is_border_low else ""
         if self.texture_px is None:
-            return f"{beam}, intensity smoothed over {self.smooth_px:g} px{turned}"
-        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px{turned}"
+            return f"{beam}, intensity smoothed over {self.smooth_px:g} px{polarity}"
+        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px{polarity}"
 
 
 def is_even(image: FloatImage) -> bool:

@@ -63,7 +63,22 @@ def test_two_classifiers_that_are_fitted_at_a_time_read_the_training_images_once
         assert np.mean(method({"noisy": np.array(validation.inputs["noisy"])}) == validation.truth) > 0.9
 
 
-@pytest.mark.parametrize("learner", [RANDOM_FOREST, GRADIENT_BOOSTING], ids=["forest", "boosting"])
+every_learner = pytest.mark.parametrize("learner", [RANDOM_FOREST, GRADIENT_BOOSTING], ids=["forest", "boosting"])
+
+
+@every_learner
+def test_images_of_one_label_alone_can_be_half_of_what_it_learns_from(learner: Learner) -> None:
+    empty, full = draw_examples(0, 0.0, num_images=1), draw_examples(1, 0.5, num_images=1)
+    examples = Examples(
+        {"noisy": [empty.inputs["noisy"][0], full.inputs["noisy"][0]]},
+        [empty.truth[0], full.truth[0]],
+        empty.label_names,
+    )
+    predicted_mask = fit_classifier(learner, examples)({"noisy": np.array(full.inputs["noisy"])})
+    assert np.mean(predicted_mask == full.truth) > 0.9
+
+
+@every_learner
 def test_the_first_size_of_a_tree_is_inside_the_sizes_to_choose_from(learner: Learner) -> None:
     assert min(learner.sizes) < learner.sizes[0] < max(learner.sizes)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emdenoise.evaluation.baselines.features import NUM_OF_SCALE, SCALES_PX, compute_features, turn_by_border
+from emdenoise.evaluation.baselines.features import NUM_OF_SCALE, SCALES_PX, compute_features, invert_by_border
 from emdenoise.evaluation.baselines.views import View, measure_texture
 from emdenoise.seeding import make_generator
 
@@ -23,9 +23,9 @@ def test_an_image_and_its_negative_have_the_same_features_and_the_same_view_with
     rows, columns = np.mgrid[:40, :34] - 16.5
     is_disc = rows**2 + columns**2 <= radius_px**2
     image = make_generator(0, "test").normal(3 + is_disc, 0.05).astype(np.float32)
-    features = [turn_by_border(compute_features(one, None), one.shape) for one in (image, -image)]
+    features = [invert_by_border(compute_features(one, None), one.shape) for one in (image, -image)]
     assert features[0] == pytest.approx(features[1], abs=1e-4)
-    for view in (View(None, 1.0, None, None, is_turned=True), View(None, 1.0, None, 31, is_turned=True)):
+    for view in (View(None, 1.0, None, None, is_border_low=True), View(None, 1.0, None, 31, is_border_low=True)):
         seen = [view.compute(one) for one in (image, 5 - image)]
         assert seen[0] == pytest.approx(seen[1] - seen[1].mean() + seen[0].mean(), abs=1e-4)
         assert np.median(seen[0][is_disc]) > np.median(seen[0][~is_disc])
