@@ -281,6 +281,23 @@ class RecordFile:
         """
         return self.assemble(self.read(field, tiles), tiles)
 
+    def read_inside(self, field: str, index: int) -> npt.NDArray[Any]:
+        """Read one field of one tile, without what continues its image by reflection; raises as `read`.
+
+        Returns
+        -------
+        ndarray, shape (height, width)
+            At most as large as the tile.
+        """
+        tile: npt.NDArray[Any] = self.read(field, [index])[0]
+        if not self.has_tiles:
+            return tile
+        height, width = (
+            int(self._file[f"attributes/image_{side}_px"][index] - self._file[f"attributes/tile_{axis}_px"][index])
+            for side, axis in (("height", "row"), ("width", "column"))
+        )
+        return tile[:height, :width]
+
     def assemble(self, images: npt.NDArray[Any], tiles: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         """Put one image together from something of each of its tiles, as `list_whole_images` lists them.
 

@@ -15,7 +15,7 @@ from emdenoise.dataset.record import PARTICLE_LABEL
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.baselines import Examples, fit_baselines
-from emdenoise.evaluation.baselines.forest import NUM_TRAINING_IMAGES
+from emdenoise.evaluation.baselines.classifiers import NUM_TRAINING_IMAGES
 from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case
@@ -164,10 +164,13 @@ def evaluate(
 
 
 def read_examples(workload: Workload, records: RecordFile, chosen: npt.NDArray[np.intp]) -> Examples:
-    """Read the images of these indices as examples for classical methods."""
+    """Read the images of these indices as examples for classical methods, without what continues them by reflection."""
     return Examples(
-        records.read_sample(workload.inputs, chosen),
-        records.read(workload.truth, chosen),
+        {
+            name: [FIELDS[name].to_sample(records.read_inside(name, index)) for index in chosen]
+            for name in workload.inputs
+        },
+        [records.read_inside(workload.truth, index) for index in chosen],
         label_names=records.label_names,
         black_level=find_black_level(records),
     )

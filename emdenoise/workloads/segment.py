@@ -9,7 +9,7 @@ SEGMENT = Workload(
     inputs=("noisy",),
     truth="mask",
     main_metric="dice",
-    baselines=("otsu", "multi_otsu", "local_threshold", "random_forest"),
+    baselines=("otsu", "multi_otsu", "local_threshold", "random_forest", "gradient_boosting"),
     closed={"training.loss": "dice_cross_entropy"},
     target=Target("dice", 0.6),
 )

@@ -85,11 +85,26 @@ def test_images_that_were_cut_are_read_whole_to_the_bit(cut: tuple[list[Record],
         assert np.array_equal(records.read_whole("mask", tiles), record.images["mask"])
 
 
+def test_a_tile_is_read_without_what_continues_its_image_by_reflection(cut: tuple[list[Record], RecordFile]) -> None:
+    whole, records = cut
+    indices = records.list_whole_images()
+    small = records.read_inside("mask", int(indices[1][0]))
+    assert np.array_equal(small, whole[1].images["mask"])
+    last = records.read_inside("noisy", int(indices[0][-1]))
+    assert np.array_equal(last, whole[0].noisy[-32:, -32:])
+    assert [records.read_inside("noisy", index).shape for index in range(len(records))] == [
+        (min(32, height), min(32, width))
+        for (height, width), tiles in zip([(70, 33), (20, 10), (32, 96)], indices, strict=True)
+        for _ in tiles
+    ]
+
+
 def test_images_that_were_not_cut_are_whole_each(drawn_files: dict[str, RecordFile]) -> None:
     records = drawn_files["train"]
     indices = records.list_whole_images()
     assert [tiles.tolist() for tiles in indices] == [[index] for index in range(len(records))]
     assert np.array_equal(records.read_whole("noisy", indices[3]), records.read("noisy")[3])
+    assert np.array_equal(records.read_inside("noisy", 3), records.read("noisy")[3])
 
 
 @given(indices=st.lists(st.integers(0, 5), max_size=10))

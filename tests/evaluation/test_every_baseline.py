@@ -1,6 +1,7 @@
 """What holds for every entry of BASELINES: of its kind, fitted to examples, a method like a network."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 
@@ -173,6 +174,23 @@ def test_it_finds_discs_of_either_polarity_in_counting_noise(name: str, is_brigh
     assert scores["dice_ground"].min() > 0.9
 
 
+def draw_either_polarity(seed: int) -> Examples:
+    """Draw images of one disc each: small or larger than half of the image, darker or brighter than the ground."""
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    discs = [(radius_px, is_bright) for radius_px in (9, 27) for is_bright in (False, True)]
+    mask = np.stack([(rows**2 + columns**2 <= radius_px**2).astype(np.uint8) for radius_px, _ in discs])
+    is_bright = np.array([bright for _, bright in discs])[:, None, None]
+    noisy = make_generator(seed, "test").poisson(np.where(mask == is_bright, 90, 30)) / 120
+    return Examples(as_sample(noisy.astype(np.float32)), mask, LABEL_NAMES)
+
+
+@every_segmentation
+def test_it_finds_discs_of_either_polarity_and_any_size_in_one_set(name: str) -> None:
+    tuning, test = draw_either_polarity(0), draw_either_polarity(1)
+    method = fit_baselines([name], replace(tuning, read_training=lambda: draw_either_polarity(2)))[name]
+    assert score_masks(method(test.inputs), test.truth, LABEL_NAMES)["dice_disc"].min() > 0.9
+
+
 @every_segmentation
 def test_brightness_does_not_matter(name: str) -> None:
     noisy, _ = draw_images("labels", 3)
@@ -199,11 +217,25 @@ def test_images_without_any_contrast_teach_nothing_but_stop_nothing(name: str) -
     assert np.array_equal(*results)
 
 
+@every_baseline
+def test_examples_of_different_sizes_give_the_choice_of_their_images(name: str) -> None:
+    noisy, truth = draw_images(BASELINES[name].kind, 0)
+    sizes = [(slice(None), slice(None)), (slice(None), slice(56))]
+    images, true = ([one[size] for one, size in zip(stack, sizes, strict=True)] for stack in (noisy, truth))
+    method = fit_baselines([name], Examples({"noisy": [image[..., None] for image in images]}, true, LABEL_NAMES))[name]
+    for image, expected in zip(images, true, strict=True):
+        result = method(as_sample(image[None]))[0]
+        if BASELINES[name].kind == "labels":
+            assert np.mean(result == expected) > 0.9
+        else:
+            assert np.abs(result - expected).mean() < np.abs(image - expected).mean()
+
+
 @every_segmentation
 @pytest.mark.parametrize(
     ("noisy", "mask", "message"),
     [
-        (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 9), np.uint8), "equal 3-D shapes"),
+        (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 9), np.uint8), "equal 2-D shapes"),
         (np.zeros((1, 8, 8), np.float32), np.full((1, 8, 8), 2, np.uint8), "mask has label 2; expected 0 to 1"),
         (np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.uint8), "without any contrast"),
     ],

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 
 from emdenoise.arrays import Sample
 from emdenoise.config.schema import RunConfig
-from emdenoise.dataset.record_file import RecordFile
+from emdenoise.dataset.record import Record
+from emdenoise.dataset.record_file import RecordFile, write_records
 from emdenoise.dataset.sampler import choose_training_images
+from emdenoise.dataset.tiles import cut_record
 from emdenoise.evaluation.scoring import ImageScores
 from emdenoise.evaluation.throughput import NUM_PASSES, Latency, Method
 from emdenoise.progress import SilentProgress
 from emdenoise.results.tables import make_table, summarise_scores
 from emdenoise.workloads.contract import Workload
 from emdenoise.workloads.denoise import DENOISE
-from emdenoise.workloads.evaluate import Evaluation, choose_pictures, evaluate, find_black_level
+from emdenoise.workloads.evaluate import Evaluation, choose_pictures, evaluate, find_black_level, read_examples
 from emdenoise.workloads.segment import SEGMENT
 
 Files = dict[str, RecordFile]
@@ -36,9 +39,13 @@ class WatchedFile:
         self.read_fields.append(field)
         return self.file.read(field, *indices)
 
+    def read_inside(self, field: str, index: int) -> np.ndarray:
+        self.read_fields.append(field)
+        self.read_images += [int(index)] if field == "noisy" else []
+        return self.file.read_inside(field, index)
+
     def read_sample(self, fields: Sequence[str], indices: Any) -> Sample:
         self.read_fields += fields
-        self.read_images += [] if isinstance(indices, slice) else np.asarray(indices).tolist()
         return self.file.read_sample(fields, indices)
 
     def read_whole_sample(self, fields: Sequence[str], whole_images: Any) -> Sample:
@@ -190,6 +197,22 @@ def test_training_images_are_read_for_methods_that_learn_and_for_no_other(
     assert workload.has_learning_baselines(config) == is_read
     assert bool(train.read_fields) == is_read
     assert not is_read or train.read_images == choose_training_images(10, 3, config.seed).tolist()
+
+
+def test_classical_methods_are_tuned_on_images_without_the_padding_of_their_tiles(tmp_path: Path) -> None:
+    shapes = [(20, 10), (16, 32)]
+    rng = np.random.default_rng(0)
+    whole = [
+        Record({"noisy": rng.random(shape, dtype=np.float32), "mask": np.eye(*shape, dtype=np.uint8)}, str(shape), "it")
+        for shape in shapes
+    ]
+    tiles = (tile for record in whole for tile in cut_record(record, 32))
+    write_records(tmp_path / "cut.h5", tiles, attributes={"mask_labels": '["dark", "bright"]'})
+    with RecordFile(tmp_path / "cut.h5") as records:
+        examples = read_examples(SEGMENT, records, np.arange(2))
+    for record, image, mask in zip(whole, examples.noisy, examples.truth, strict=True):
+        assert np.array_equal(image, record.noisy)
+        assert np.array_equal(mask, record.images["mask"])
 
 
 @pytest.fixture

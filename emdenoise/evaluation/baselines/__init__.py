@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from emdenoise.evaluation.baselines import filters, fourier
+from emdenoise.evaluation.baselines.classifiers import GRADIENT_BOOSTING, RANDOM_FOREST, fit_classifier
 from emdenoise.evaluation.baselines.contract import Baseline, Examples, FittedMethod
-from emdenoise.evaluation.baselines.forest import fit_random_forest
 from emdenoise.evaluation.baselines.thresholds import fit_local_threshold, fit_multi_otsu, fit_otsu
 from emdenoise.evaluation.baselines.tuning import fit_filter
 from emdenoise.processes import count_processors
@@ -36,7 +36,13 @@ BASELINES: dict[str, Baseline] = {
     "multi_otsu": Baseline("Otsu's thresholds between several regions.", "labels", fit_multi_otsu),
     "local_threshold": Baseline("A threshold that follows the local mean.", "labels", fit_local_threshold),
     "random_forest": Baseline(
-        "Random forest of local features (Breiman 2001).", "labels", fit_random_forest, learns=True
+        "Random forest of local features (Breiman 2001).", "labels", partial(fit_classifier, RANDOM_FOREST), learns=True
+    ),
+    "gradient_boosting": Baseline(
+        "Gradient boosting on local features (Friedman 2001).",
+        "labels",
+        partial(fit_classifier, GRADIENT_BOOSTING),
+        learns=True,
     ),
 }
 

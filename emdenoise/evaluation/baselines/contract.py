@@ -1,7 +1,8 @@
 """What a baseline declares: how a classical method is fitted to examples, and what comes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy.typing as npt
 from emdenoise.arrays import FloatImage, Sample
 from emdenoise.dataset.fields import Kind
 
+Images = Sequence[npt.NDArray[Any]] | npt.NDArray[Any]
+"""Images of any sizes, or a stack of images."""
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -17,10 +21,10 @@ class Examples:
 
     Attributes
     ----------
-    inputs : dict of str to ndarray, shape (num_images, height, width, channels)
-        By field.
-    truth : ndarray, shape (num_images, height, width)
-        Of the type of the field that is answered.
+    inputs : dict of str to sequence of ndarray, shape (height, width, channels)
+        By field, of each image; images may differ in size.
+    truth : sequence of ndarray, shape (height, width)
+        Of each image, of the type of the field that is answered.
     label_names : list of str
         Of the labels 0, 1, … in masks.
     black_level : float
@@ -30,23 +34,24 @@ class Examples:
         where there are none, and such methods learn from these images.
     """
 
-    inputs: Sample
-    truth: npt.NDArray[Any]
+    inputs: Mapping[str, Images]
+    truth: Images
     label_names: list[str] = field(default_factory=list)
     black_level: float = 0.0
     read_training: Callable[[], "Examples"] | None = field(default=None, compare=False, repr=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _locks: dict[str, Lock] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
-    def noisy(self) -> FloatImage:
-        """The detector images, float32 (num_images, height, width)."""
-        image: FloatImage = self.inputs["noisy"][..., 0]
-        return image
+    def noisy(self) -> list[FloatImage]:
+        """The detector images, each float32 (height, width)."""
+        return [image[..., 0] for image in self.inputs["noisy"]]
 
     def once(self, name: str, compute: Callable[["Examples"], Any]) -> Any:
-        """Compute something that several methods share once."""
-        if name not in self._known:
-            self._known[name] = compute(self)
+        """Compute something that several methods share once, also where they are fitted at the same time."""
+        with self._locks.setdefault(name, Lock()):
+            if name not in self._known:
+                self._known[name] = compute(self)
         return self._known[name]
 
 

@@ -9,7 +9,16 @@ from skimage.filters import threshold_multiotsu
 
 from emdenoise.arrays import FloatImage, Mask
 from emdenoise.evaluation.baselines.contract import Examples, FittedMethod, OfDetectorImage
-from emdenoise.evaluation.baselines.views import TEXTURES_PX, TuningImages, View, is_even, prepare_images, repair
+from emdenoise.evaluation.baselines.views import (
+    LEAST_GAIN,
+    TEXTURES_PX,
+    TuningImages,
+    View,
+    count_labels,
+    is_even,
+    prepare_images,
+    repair,
+)
 from emdenoise.evaluation.metrics.masks import Counts, count_regions, score_assignments
 
 FLATTEN_PX: tuple[float | None, ...] = (None, 16.0, 64.0)
@@ -20,7 +29,6 @@ BLOCKS_PX = (15, 31, 63, 127)
 """Blocks that a local threshold takes its mean from [px]."""
 OFFSETS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 """Local thresholds above the local mean, in standard deviations of the image."""
-
 MAX_ASSIGNMENTS = 4096
 """Ways to give labels to regions that are tried: all ways for four regions and eight labels."""
 
@@ -129,8 +137,10 @@ def split_regions(feature: FloatImage, num_regions: int, offset: float | None) -
 
 def _list_views(flattenings: Sequence[float | None], blocks: Sequence[int | None]) -> Iterator[View]:
     maps = [*((smooth_px, None) for smooth_px in SMOOTHINGS_PX), *TEXTURES_PX]
-    for flatten_px, (smooth_px, texture_px), block_px in product(flattenings, maps, blocks):
-        yield View(flatten_px, smooth_px, texture_px, block_px)
+    for is_border_low, flatten_px, (smooth_px, texture_px), block_px in product(
+        (False, True), flattenings, maps, blocks
+    ):
+        yield View(flatten_px, smooth_px, texture_px, block_px, is_border_low)
 
 
 def _choose_threshold(
@@ -143,30 +153,31 @@ def _choose_threshold(
     for view in views:
         features = [view.compute(image) for image in images.noisy]
         for offset in offsets:
-            regions = np.stack([split_regions(feature, num_regions, offset) for feature in features])
+            regions = [split_regions(feature, num_regions, offset) for feature in features]
             counts = count_regions(regions, images.mask, num_regions=num_regions, num_labels=images.num_labels)
             for is_by_area in (False, True):
                 scores = score_assignments(_sort_by_area(counts) if is_by_area else counts, assignments)
                 index = int(scores.argmax())
-                if scores[index] > best[0]:
+                score = scores[index] - LEAST_GAIN * view.is_border_low
+                if score > best[0]:
                     labels = tuple(assignments[index].tolist())
                     fixed = (images.black_level, images.frequent_label)
-                    best = scores[index], ThresholdSegmenter(view, num_regions, offset, labels, is_by_area, *fixed)
+                    best = score, ThresholdSegmenter(view, num_regions, offset, labels, is_by_area, *fixed)
     if best[1] is None:
         raise ValueError("there is nothing to choose from")
     return OfDetectorImage(best[1])
 
 
-def choose_labels(mask: Mask, num_labels: int, num_regions: int) -> list[int]:
+def choose_labels(masks: Sequence[Mask], num_labels: int, num_regions: int) -> list[int]:
     """Choose the labels that regions may get: all, or the most frequent ones where there are too many to try.
 
     Examples
     --------
-    >>> choose_labels(np.array([[[0, 7, 7]]], np.uint8), num_labels=9, num_regions=2)
+    >>> choose_labels([np.array([[0, 7, 7]], np.uint8)], num_labels=9, num_regions=2)
     [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
     num_tried = next(number for number in range(num_labels, 0, -1) if number**num_regions <= MAX_ASSIGNMENTS)
-    order = np.argsort(-np.bincount(mask.ravel(), minlength=num_labels), kind="stable")
+    order = np.argsort(-count_labels(masks, num_labels), kind="stable")
     return sorted(order[:num_tried].tolist())
 
 

@@ -84,7 +84,7 @@ class Trials:
         if key not in self._known:
             examples = self._examples
             method = TunedFilter(self.kind, Strength(strength), preparation, examples.black_level)
-            error = mse(method(examples.noisy[index : index + 1]), examples.truth[index : index + 1])[0]
+            error = mse(method(examples.noisy[index][None]), examples.truth[index][None])[0]
             self._known[key] = float(np.log(max(error, np.finfo(np.float64).tiny)))
         return self._known[key]
 
@@ -102,7 +102,7 @@ class Trials:
 
 def measure_noises(examples: Examples) -> list[float]:
     """Measure the standard deviation of the noise of each image relative to its mean; 0 where there is none."""
-    images = examples.noisy - np.float32(examples.black_level)
+    images = [image - np.float32(examples.black_level) for image in examples.noisy]
     return [
         (float(image.mean()) * estimate_electrons(image)) ** -0.5 if image.mean() > 0 else np.inf for image in images
     ]

@@ -3,16 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
-from skimage.feature import multiscale_basic_features
-from skimage.filters import threshold_local
+from skimage.filters import threshold_local, threshold_otsu
 
 from emdenoise.arrays import FloatImage, Mask, describe
-from emdenoise.evaluation.baselines.contract import Examples
+from emdenoise.evaluation.baselines.contract import Examples, Images
 from emdenoise.evaluation.baselines.preparation import estimate_electrons, flatten_beam, repair_dead_pixels
 
 TEXTURES_PX = ((1.0, 4.0), (2.0, 4.0), (2.0, 8.0), (2.0, 16.0), (4.0, 8.0), (4.0, 16.0))
 """Fineness of a texture, and over which length its strength is measured [px]."""
+
+BORDER_PX = 4
+"""Width of the border that the polarity is decided from [px]."""
+LEAST_GAIN = 0.01
+"""What deciding the polarity of each image from its border must gain in Dice: a border that shows as much of one region
+as of another tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +27,9 @@ class TuningImages:
 
     Attributes
     ----------
-    noisy : ndarray of float32, shape (num_images, height, width)
+    noisy : list of ndarray of float32, shape (height, width)
         With `repair` applied.
-    mask : ndarray of uint8, shape (num_images, height, width)
+    mask : list of ndarray of uint8, shape (height, width)
     num_labels : int
     black_level : float
         Stored intensity of a pixel that no electron reached.
@@ -31,8 +37,8 @@ class TuningImages:
         The label of most pixels, which an even image gets.
     """
 
-    noisy: FloatImage
-    mask: Mask
+    noisy: list[FloatImage]
+    mask: list[Mask]
     num_labels: int
     black_level: float
     frequent_label: int
@@ -51,21 +57,27 @@ def prepare_images(examples: Examples) -> TuningImages:
 
 
 def _prepare(examples: Examples) -> TuningImages:
-    noisy, mask, num_labels = examples.noisy, examples.truth, len(examples.label_names)
-    if noisy.ndim != 3 or noisy.shape != mask.shape:
-        raise ValueError(f"noisy is {describe(noisy)}, mask {describe(mask)}; expected equal 3-D shapes")
-    if mask.max(initial=0) >= num_labels:
-        raise ValueError(f"mask has label {mask.max()}; expected 0 to {num_labels - 1}")
-    has_contrast = np.array([not is_even(image) for image in noisy], bool)
-    if not has_contrast.any():
-        raise ValueError(f"noisy is {describe(noisy)} without any contrast; expected at least one image to tune on")
+    num_labels = len(examples.label_names)
+    for image, mask in zip(examples.noisy, examples.truth, strict=True):
+        if image.ndim != 2 or image.shape != mask.shape:
+            raise ValueError(f"noisy is {describe(image)}, mask {describe(mask)}; expected equal 2-D shapes")
+        if mask.max(initial=0) >= num_labels:
+            raise ValueError(f"mask has label {mask.max()}; expected 0 to {num_labels - 1}")
+    chosen = [pair for pair in zip(examples.noisy, examples.truth, strict=True) if not is_even(pair[0])]
+    if not chosen:
+        raise ValueError(f"{len(examples.truth)} images without any contrast; expected at least one to tune on")
     return TuningImages(
-        noisy=np.stack([repair(image, examples.black_level) for image in noisy[has_contrast]]),
-        mask=mask[has_contrast],
+        noisy=[repair(image, examples.black_level) for image, _ in chosen],
+        mask=[mask for _, mask in chosen],
         num_labels=num_labels,
         black_level=examples.black_level,
-        frequent_label=int(np.bincount(mask.ravel()).argmax()),
+        frequent_label=int(count_labels(examples.truth, num_labels).argmax()),
     )
+
+
+def count_labels(masks: Images, num_labels: int) -> npt.NDArray[np.int64]:
+    """Count the pixels of each label in all masks together."""
+    return np.sum([np.bincount(mask.ravel(), minlength=num_labels) for mask in masks], axis=0)
 
 
 @dataclass(frozen=True)
@@ -82,12 +94,15 @@ class View:
         Length over which the strength of the texture is measured [px]; None takes the intensity.
     block_px : int or None
         Block whose weighted mean is taken off [px]; None takes off nothing.
+    is_border_low : bool
+        Whether the quantity changes its sign where most of the border is high; see `is_border_high`.
     """
 
     flatten_px: float | None
     smooth_px: float
     texture_px: float | None
     block_px: int | None = None
+    is_border_low: bool = False
 
     def compute(self, image: FloatImage) -> FloatImage:
         """Compute the quantity of a repaired image, both of shape (height, width)."""
@@ -96,6 +111,8 @@ class View:
             feature = gaussian_filter(image, self.smooth_px)
         else:
             feature = measure_texture(image, self.smooth_px, self.texture_px)
+        if self.is_border_low and is_border_high(feature):
+            feature = -feature
         if self.block_px is None:
             return feature
         spread = feature.std()
@@ -105,14 +122,38 @@ class View:
     def describe(self) -> str:
         """Say in words what is computed."""
         beam = "beam left in" if self.flatten_px is None else f"beam flattened over {self.flatten_px:g} px"
+        polarity = ", polarity from the border" if self.is_border_low else ""
         if self.texture_px is None:
-            return f"{beam}, intensity smoothed over {self.smooth_px:g} px"
-        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px"
+            return f"{beam}, intensity smoothed over {self.smooth_px:g} px{polarity}"
+        return f"{beam}, texture of {self.smooth_px:g} px over {self.texture_px:g} px{polarity}"
 
 
 def is_even(image: FloatImage) -> bool:
     """Say whether an image is even up to rounding."""
     return bool(np.ptp(image) <= 1e-6 * np.abs(image).max())
+
+
+def is_border_high(feature: FloatImage) -> bool:
+    """Say whether most of the border is above Otsu's threshold.
+
+    Objects are what the border has less of, so of such an image they have the low values.
+
+    Parameters
+    ----------
+    feature : ndarray of float32, shape (height, width)
+
+    Examples
+    --------
+    >>> dark_square = np.ones((32, 32), np.float32)
+    >>> dark_square[8:24, 8:24] = 0
+    >>> is_border_high(dark_square), is_border_high(1 - dark_square)
+    (True, False)
+    """
+    if is_even(feature):
+        return False
+    is_border = np.ones(feature.shape, bool)
+    is_border[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
+    return bool(np.median(feature[is_border]) > threshold_otsu(feature))
 
 
 def repair(image: FloatImage, black_level: float) -> FloatImage:
@@ -149,24 +190,3 @@ def measure_texture(image: FloatImage, fine_px: float, length_px: float) -> Floa
     band = gaussian_filter(image, fine_px) - gaussian_filter(image, 2 * fine_px)
     strength = np.sqrt(np.maximum(gaussian_filter(band**2, length_px), 0))
     return strength / np.maximum(strength.mean(), np.finfo(np.float32).tiny)
-
-
-def compute_features(image: FloatImage, flatten_px: float | None) -> FloatImage:
-    """Describe each pixel by its surroundings at several scales.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (height, width)
-    flatten_px : float or None
-        Standard deviation of the smoothing that estimates the beam [px]; None leaves the beam in.
-
-    Returns
-    -------
-    ndarray of float32, shape (height × width, num_features)
-        Intensity, edges and curvatures, of the image with mean 0 and standard deviation 1, and textures.
-    """
-    image = flatten_beam(image, flatten_px)
-    image = (image - image.mean()) / np.maximum(image.std(), np.finfo(np.float32).tiny)
-    features = multiscale_basic_features(image.astype(np.float32), sigma_min=1, sigma_max=16, workers=1)
-    textures = [measure_texture(image, fine_px, length_px) for fine_px, length_px in TEXTURES_PX]
-    return np.concatenate([features, np.stack(textures, axis=-1)], axis=-1, dtype=np.float32).reshape(image.size, -1)

@@ -188,14 +188,14 @@ MAX_VALUES = 2**22
 """Values of an array that may be made at once: 32 MiB."""
 
 
-def count_regions(regions: Mask, mask: Labels, *, num_regions: int, num_labels: int) -> Counts:
+def count_regions(regions: Sequence[Mask], masks: Sequence[Labels], *, num_regions: int, num_labels: int) -> Counts:
     """Count the pixels of each region that have each label, before it is known which label a region gets.
 
     Parameters
     ----------
-    regions : ndarray of uint8, shape (num_images, height, width)
-        Numbers from 0 to ``num_regions - 1``.
-    mask : ndarray of integers, shape (num_images, height, width)
+    regions : sequence of ndarray of uint8, shape (height, width)
+        Numbers from 0 to ``num_regions - 1``, of each image.
+    masks : sequence of ndarray of integers, shape (height, width)
         Labels from 0 to ``num_labels - 1``.
     num_regions, num_labels : int
 
@@ -204,7 +204,7 @@ def count_regions(regions: Mask, mask: Labels, *, num_regions: int, num_labels: 
     ndarray of int64, shape (num_images, num_regions, num_labels)
     """
     size = num_regions * num_labels
-    pairs = regions.astype(np.intp) * num_labels + mask
+    pairs = [one.astype(np.intp) * num_labels + mask for one, mask in zip(regions, masks, strict=True)]
     counts = np.stack([np.bincount(one.ravel(), minlength=size) for one in pairs])
     return counts.reshape(-1, num_regions, num_labels).astype(np.int64)
 

@@ -44,7 +44,7 @@ def tune(kind: Filter, examples: Examples) -> TunedFilter:
 
 def list_strengths(method: TunedFilter, examples: Examples) -> set[float]:
     """List the strengths that a method takes for some images."""
-    images = examples.noisy - np.float32(BLACK_LEVEL)
+    images = [image - np.float32(BLACK_LEVEL) for image in examples.noisy]
     noises = [(float(image.mean()) * estimate_electrons(image)) ** -0.5 for image in images]
     return {method.strength.find(noise, method.kind.strengths) for noise in noises}
 

@@ -45,8 +45,10 @@ def test_the_choice_has_the_best_dice_of_all_candidates() -> None:
     chosen = tune("otsu", noisy, mask)
     maps = [*((smooth_px, None) for smooth_px in SMOOTHINGS_PX), *TEXTURES_PX]
     candidates = [
-        ThresholdSegmenter(View(flatten_px, *one), 2, None, labels, is_by_area, 0.0, 0)
-        for flatten_px, one, labels, is_by_area in product(FLATTEN_PX, maps, product((0, 1), repeat=2), (False, True))
+        ThresholdSegmenter(View(flatten_px, *one, None, is_border_low), 2, None, labels, is_by_area, 0.0, 0)
+        for is_border_low, flatten_px, one, labels, is_by_area in product(
+            (False, True), FLATTEN_PX, maps, product((0, 1), repeat=2), (False, True)
+        )
     ]
     dice = [float(score_masks(one(noisy), mask, NAMES)["dice"].mean()) for one in candidates]
     assert chosen in candidates
