@@ -211,6 +211,8 @@ def shrink(value: Any, name: str = "") -> Any:
         return "open"
     if name in ("filters", "discriminator_filters"):
         return list(cap)  # a list of its own: the program refuses YAML with aliases
+    if name == "blocks" and isinstance(value, list):
+        return value[-len(CAPS["filters"]) :]
     return min(value, cap) if isinstance(value, int) and isinstance(cap, int) else value
 
 
