@@ -74,14 +74,17 @@ class Learner:
     description : str
         Its trees in words, with a place for their size.
     make : callable
-        Makes a classifier of scikit-learn of a size, that is to be fitted and gives all labels the same weight.
+        Makes a classifier of scikit-learn of a size, that is to be fitted.
     sizes : tuple of int
         Sizes of the trees to choose from; the first one is that with which the preparation is chosen.
+    has_weights : bool
+        Whether it gives all labels the same weight itself. For others pixels of rarer labels are repeated.
     """
 
     description: str
     make: Callable[[int], Any]
     sizes: tuple[int, ...]
+    has_weights: bool
 
 
 @dataclass(frozen=True)
@@ -177,15 +180,16 @@ def _make_boosting(size: int) -> Any:
         learning_rate=0.2,
         max_leaf_nodes=size,
         early_stopping=False,  # pixels that it would set aside are neighbours of those that it learns from
-        class_weight="balanced",
         random_state=RANDOM_STATE,
     )
 
 
-RANDOM_FOREST = Learner("40 trees with leaves of {} pixels or more", _make_forest, (10, 3, 30, 100))
+RANDOM_FOREST = Learner("40 trees with leaves of {} pixels or more", _make_forest, (10, 3, 30, 100), has_weights=True)
 """A random forest (doi:10.1023/A:1010933404324)."""
-GRADIENT_BOOSTING = Learner("50 rounds of trees with {} leaves", _make_boosting, (8, 3, 16, 32))
-"""Trees that each correct the sum of those before (doi:10.1214/aos/1013203451), on features in 255 bins."""
+GRADIENT_BOOSTING = Learner("50 rounds of trees with {} leaves", _make_boosting, (8, 3, 16, 32), has_weights=False)
+"""Trees that each correct the sum of those before (doi:10.1214/aos/1013203451), on features in 255 bins.
+
+With weights scikit-learn computes each bin by itself, which takes thirty times as long as the trees."""
 
 
 def fit_classifier(learner: Learner, examples: Examples) -> FittedMethod:
@@ -271,8 +275,23 @@ def fit_pixels(learner: Learner, choice: Choice, pixels: Pixels, images: slice) 
     labels = np.concatenate(pixels.labels[images])
     has_several_labels = bool(np.any(labels != labels[0]))
     classifier = learner.make(choice.size) if has_several_labels else DummyClassifier()  # boosting needs two labels
+    if not learner.has_weights:
+        order = repeat_rare_labels(labels)
+        features, labels = features[order], labels[order]
     with _on_one_thread():
         return classifier.fit(features, labels)
+
+
+def repeat_rare_labels(labels: Mask) -> npt.NDArray[np.intp]:
+    """Order places so that each label comes equally often: those of a rarer one again and again.
+
+    Examples
+    --------
+    >>> repeat_rare_labels(np.array([0, 1, 0, 0, 2, 2], np.uint8)).tolist()
+    [0, 2, 3, 1, 1, 1, 4, 5, 4]
+    """
+    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.concatenate([np.resize(one, max(map(len, places))) for one in places])
 
 
 def predict_probabilities(
