@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from emdenoise.arrays import choose_evenly
 from emdenoise.dataset.record import DEFECT
 from emdenoise.dataset.record_file import RecordFile
 from emdenoise.evaluation.baselines import fit_baselines
-from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.files.atomic import write_atomically
 from emdenoise.models.tiling import TiledMethod
 from emdenoise.results.figures import draw_pictures
@@ -36,7 +36,7 @@ def main() -> None:
         RecordFile(workspace / "data" / "validation.h5") as validation,
         RecordFile(workspace / "data" / "test.h5") as test,
     ):
-        chosen = choose_tuning_images(len(validation), config.evaluation.num_tuning_images)
+        chosen = choose_evenly(len(validation), config.evaluation.num_tuning_images)
         (tuned,) = fit_baselines([FILTER], read_examples(workload, validation, chosen)).values()
         sample = test.read_sample(workload.inputs, slice(None))
         images = {

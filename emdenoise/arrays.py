@@ -1,4 +1,4 @@
-"""Checks of image arrays where they enter the program."""
+"""Types of image arrays, checks where they enter the program, and an even choice of them."""
 
 from typing import Any
 
@@ -13,6 +13,17 @@ Sample = dict[str, npt.NDArray[Any]]
 """Fields by name (`dataset/fields.py`), each (batch, height, width, channels); a complex field has two channels."""
 Values = npt.NDArray[np.float64]
 """float64 numbers, shape (num_values,)."""
+
+
+def choose_evenly(num_items: int, num_wanted: int) -> npt.NDArray[np.intp]:
+    """Choose evenly spaced items, all where there are fewer; returns their indices.
+
+    Examples
+    --------
+    >>> choose_evenly(5, 3).tolist(), choose_evenly(2, 3).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    return np.unique(np.linspace(0, num_items - 1, min(num_wanted, num_items)).round().astype(np.intp))
 
 
 def describe(array: npt.NDArray[np.generic]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from emdenoise import __version__
+from emdenoise.arrays import choose_evenly
 from emdenoise.config.loading import hash_settings
 from emdenoise.errors import SettingsError
 from emdenoise.evaluation.conditions import CONDITIONS
@@ -25,7 +26,6 @@ from emdenoise.tools.packages import Submission, SubmittedRun, parse_json, read_
 from emdenoise.tools.packing import MODEL_FILES, Package, name_folder
 from emdenoise.workloads import WORKLOADS
 from emdenoise.workloads.contract import Workload, check_division
-from emdenoise.workloads.evaluate import choose_pictures
 
 MAX_RATE = 1e12
 """Images per second; more are no number."""
@@ -232,7 +232,7 @@ def _judge_methods(run: SubmittedRun, workload: Workload) -> Iterator[str]:
 def _judge_captions(run: SubmittedRun, workload: Workload) -> Iterator[str]:
     """Compare what stands over the pictures of the report with the scores of these images."""
     results, metric = run.records["test"].results, METRICS[workload.main_metric]
-    shown = choose_pictures(len(results["specimens"]), run.config.evaluation.num_pictures).tolist()
+    shown = choose_evenly(len(results["specimens"]), run.config.evaluation.num_pictures).tolist()
     for method, metrics in results["per_image"].items():
         scores = metrics.get(metric.name, [])
         captions = results["captions"].get(method, [])

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from emdenoise.arrays import choose_evenly
 from emdenoise.config.loading import hash_settings
 from emdenoise.config.schema import RunConfig, TrainingSettings
 from emdenoise.dataset.record_file import RecordFile
@@ -29,7 +30,7 @@ from emdenoise.training.kept_images import KeptImages, keep_images
 from emdenoise.training.learners import PreparedBatches, make_learner, tell_of_shapes
 from emdenoise.training.objectives import Objective
 from emdenoise.training.pretraining import Pretrained, take_over
-from emdenoise.training.statistics import find_normalisations, recompute_statistics, spread
+from emdenoise.training.statistics import find_normalisations, recompute_statistics
 from emdenoise.training.transfer import Freeze, choose_freeze
 
 
@@ -141,7 +142,7 @@ def start_learner(
     learner = make_learner(network.model, objective, training, len(sampler), engine, judge=lesson.judge)
     recompute = None
     if training.statistics_images:
-        chosen = spread(sampler.tiles, training.statistics_images)
+        chosen = sampler.tiles[choose_evenly(len(sampler.tiles), training.statistics_images)]
         progress.say(f"Afterwards its batch normalisation gets the statistics of {len(chosen)} whole images.")
         recompute = partial(
             recompute_statistics,

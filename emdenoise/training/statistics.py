@@ -70,15 +70,3 @@ def recompute_statistics(
         model(inputs if len(inputs) > 1 else next(iter(inputs.values())), training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
-
-
-def spread(indices: npt.NDArray[np.intp], num_wanted: int) -> npt.NDArray[np.intp]:
-    """Choose evenly spaced ones, all where there are fewer.
-
-    Examples
-    --------
-    >>> spread(np.array([2, 3, 5, 7, 11]), 3).tolist()
-    [2, 5, 11]
-    """
-    places = np.linspace(0, len(indices) - 1, min(num_wanted, len(indices)))
-    return indices[places.round().astype(np.intp)]

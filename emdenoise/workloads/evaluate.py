@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emdenoise.arrays import Sample
+from emdenoise.arrays import Sample, choose_evenly
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.fields import FIELDS
 from emdenoise.dataset.record import PARTICLE_LABEL
@@ -16,7 +16,6 @@ from emdenoise.dataset.record_file import RecordFile
 from emdenoise.dataset.sampler import choose_training_images
 from emdenoise.evaluation.baselines import Examples, fit_baselines
 from emdenoise.evaluation.baselines.classifiers import NUM_TRAINING_IMAGES
-from emdenoise.evaluation.baselines.tuning import choose_tuning_images
 from emdenoise.evaluation.conditions import read_conditions
 from emdenoise.evaluation.metrics import METRICS, Case
 from emdenoise.evaluation.metrics.masks import count_confusion
@@ -116,7 +115,7 @@ def evaluate(
     """
     settings = config.evaluation
     names = workload.choose_baselines(config)
-    examples = read_examples(workload, validation, choose_tuning_images(len(validation), settings.num_tuning_images))
+    examples = read_examples(workload, validation, choose_evenly(len(validation), settings.num_tuning_images))
     if train is not None:
         examples = replace(examples, read_training=partial(_read_training, workload, config, train))
     classical = fit_baselines(
@@ -181,7 +180,7 @@ def _read_training(workload: Workload, config: RunConfig, records: RecordFile) -
     whole_images = records.list_whole_images()
     learned = choose_training_images(len(whole_images), config.training.num_images, config.seed)
     tiles = np.concatenate([whole_images[index] for index in learned])
-    return read_examples(workload, records, tiles[choose_tuning_images(len(tiles), NUM_TRAINING_IMAGES)])
+    return read_examples(workload, records, tiles[choose_evenly(len(tiles), NUM_TRAINING_IMAGES)])
 
 
 def find_black_level(records: RecordFile) -> float:
@@ -196,17 +195,12 @@ def _return_input(workload: Workload) -> Method:
     return lambda sample: sample[workload.inputs[0]][..., 0]
 
 
-def choose_pictures(num_images: int, num_wanted: int) -> npt.NDArray[np.intp]:
-    """Choose evenly spaced images to show; returns their indices."""
-    return np.unique(np.linspace(0, num_images - 1, min(num_wanted, num_images)).round().astype(np.intp))
-
-
 def read_pictures(
     records: RecordFile, inputs: tuple[str, ...], truth: str, num_wanted: int
 ) -> tuple[list[Sample], list[npt.NDArray[Any]]]:
     """Read some images to show, whole: samples of one image each, and their truth, each (height, width)."""
     whole_images = records.list_whole_images()
-    chosen = [whole_images[index] for index in choose_pictures(len(whole_images), num_wanted)]
+    chosen = [whole_images[index] for index in choose_evenly(len(whole_images), num_wanted)]
     samples = [records.read_whole_sample(inputs, [tiles]) for tiles in chosen]
     return samples, [records.read_whole(truth, tiles) for tiles in chosen]
 

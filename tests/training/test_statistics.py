@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from emdenoise.arrays import Sample
+from emdenoise.arrays import Sample, choose_evenly
 from emdenoise.errors import SettingsError
 from emdenoise.models.contract import Network, Ports
 from emdenoise.models.heads import HEADS
 from emdenoise.models.normalisation import BatchNormalization
 from emdenoise.models.resunet import ResUNetSettings, build_resunet
 from emdenoise.training.objectives import Supervised, compute_dice_cross_entropy
-from emdenoise.training.statistics import find_normalisations, recompute_statistics, spread
+from emdenoise.training.statistics import find_normalisations, recompute_statistics
 
 OBJECTIVE = Supervised(("noisy",), "mask", compute_dice_cross_entropy)
 
@@ -68,5 +68,6 @@ def test_a_network_without_batch_normalisation_is_refused() -> None:
 
 
 def test_images_are_spread_over_all_that_were_learned_from() -> None:
-    assert spread(np.array([1, 4, 6]), 10).tolist() == [1, 4, 6]
-    assert spread(np.arange(100, 200), 3).tolist() in ([100, 149, 199], [100, 150, 199])
+    few, many = np.array([1, 4, 6]), np.arange(100, 200)
+    assert few[choose_evenly(3, 10)].tolist() == [1, 4, 6]
+    assert many[choose_evenly(100, 3)].tolist() in ([100, 149, 199], [100, 150, 199])

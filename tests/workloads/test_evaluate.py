@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emdenoise.arrays import Sample
+from emdenoise.arrays import Sample, choose_evenly
 from emdenoise.config.schema import RunConfig
 from emdenoise.dataset.record import Record
 from emdenoise.dataset.record_file import RecordFile, write_records
@@ -23,7 +23,7 @@ from emdenoise.progress import SilentProgress
 from emdenoise.results.tables import make_table, summarise_scores
 from emdenoise.workloads.contract import Workload
 from emdenoise.workloads.denoise import DENOISE
-from emdenoise.workloads.evaluate import Evaluation, choose_pictures, evaluate, find_black_level, read_examples
+from emdenoise.workloads.evaluate import Evaluation, evaluate, find_black_level, read_examples
 from emdenoise.workloads.segment import SEGMENT
 
 Files = dict[str, RecordFile]
@@ -281,7 +281,7 @@ def test_the_uncertainty_of_a_network_is_scored_and_shown_and_other_methods_have
 
 @given(num_images=st.integers(1, 300), num_wanted=st.integers(1, 32))
 def test_pictures_are_different_images_evenly_spread(num_images: int, num_wanted: int) -> None:
-    chosen = choose_pictures(num_images, num_wanted)
+    chosen = choose_evenly(num_images, num_wanted)
     assert len(chosen) == min(num_images, num_wanted)
     assert chosen[0] == 0
     assert chosen[-1] == (num_images - 1 if len(chosen) > 1 else 0)

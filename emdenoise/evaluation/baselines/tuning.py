@@ -162,8 +162,3 @@ def improve_preparation(trials: Trials, preparation: Preparation, strength: Stre
     try_out(replace(best, is_repaired=not best.is_repaired))
     try_out(replace(best, is_stabilised=not best.is_stabilised))
     return best
-
-
-def choose_tuning_images(num_images: int, num_wanted: int) -> np.ndarray:
-    """Choose evenly spaced images, so that no specimen is preferred; returns their indices."""
-    return np.unique(np.linspace(0, num_images - 1, min(num_wanted, num_images)).round().astype(int))

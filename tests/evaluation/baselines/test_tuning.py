@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emdenoise.arrays import choose_evenly
 from emdenoise.evaluation.baselines.contract import Examples, OfDetectorImage
 from emdenoise.evaluation.baselines.filters import GAUSSIAN, MEDIAN, TV, Filter, TunedFilter
-from emdenoise.evaluation.baselines.tuning import FLATTEN_PX, choose_tuning_images, fit_filter
+from emdenoise.evaluation.baselines.tuning import FLATTEN_PX, fit_filter
 from emdenoise.evaluation.metrics import psnr
 from emdenoise.seeding import make_generator
 from emdenoise.simulation.detector import make_beam_profile
@@ -86,7 +87,7 @@ def test_more_noise_asks_for_more_strength() -> None:
 
 @given(num_images=st.integers(1, 500), num_wanted=st.integers(1, 500))
 def test_tuning_images_are_different_and_evenly_spread(num_images: int, num_wanted: int) -> None:
-    chosen = choose_tuning_images(num_images, num_wanted)
+    chosen = choose_evenly(num_images, num_wanted)
     assert len(chosen) == min(num_images, num_wanted)
     assert chosen[0] == 0
     assert chosen[-1] < num_images
